@@ -1,7 +1,7 @@
 //! Audit events: logins and logouts, failed logins, events of other issuers, and changes to accounts, clients, keys and revocations.
 //!
 //! 1. Each event is one line of the log, at [`AUDIT_LOG_TARGET`], once the action is done and durable. Its `event` is
-//!    one of [`Event`]'s names; the other fields are ids and an address. With the setting `audit_log`, it is also a
+//!    one of [`Event`]'s names; the other fields are ids, an address, and the claim by which tokens were revoked. With the setting `audit_log`, it is also a
 //!    line of that file; an event of the command line is in that file only ([`Trail`]).
 //! 2. No event has a token, password or name. An unknown name might be a password in the wrong field, so a failed
 //!    login is recorded with the id of its account, or without one.
@@ -16,7 +16,7 @@ mod trail;
 
 use std::net::IpAddr;
 
-use adieu::{Issuer, SessionId, Subject, TokenId, session::Scope, token::Claims};
+use adieu::{Issuer, SessionId, Subject, TokenId, revocation::RevokedClaim, session::Scope, token::Claims};
 use tracing::field;
 
 pub use trail::{Trail, Via, durable, failures};
@@ -130,6 +130,8 @@ pub struct Entry {
     pub client: Option<ClientName>,
     /// The id of the signing key concerned.
     pub key_id: Option<String>,
+    /// The claim by which tokens were revoked.
+    pub claim: Option<RevokedClaim>,
     /// The source and the target of a copy, without passwords.
     pub copied: Option<(String, String)>,
     /// The issuer of the subject, session or token, if it is not this server: the same id is another user there.
@@ -185,6 +187,8 @@ impl Entry {
             actor = self.actor.as_ref().map(field::display),
             client = self.client.as_ref().map(field::display),
             key_id = self.key_id,
+            claim = self.claim.as_ref().map(|claim| field::display(claim.name())),
+            claim_value = self.claim.as_ref().map(|claim| field::display(claim.value())),
             from = self.copied.as_ref().map(|(from, _)| field::display(from)),
             to = self.copied.as_ref().map(|(_, to)| field::display(to)),
             issuer = self.issuer.as_ref().map(field::display),

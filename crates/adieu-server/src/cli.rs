@@ -91,7 +91,7 @@ enum Command {
     Session(session::Arguments),
     /// Inspect or revoke a token
     Token(token::Arguments),
-    /// Revoke all tokens of a subject, or all tokens
+    /// Revoke all tokens of a subject, with a claim or of a key, or all tokens
     Revoke(revoke::Arguments),
     /// List, rotate and remove signing keys
     Key(key::Arguments),

@@ -14,7 +14,10 @@ mod value;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use adieu::token::{DEFAULT_SKEW, StalePolicy};
+use adieu::{
+    revocation::ClaimName,
+    token::{DEFAULT_SKEW, StalePolicy},
+};
 use confique::Config;
 
 pub use address::{Address, RedisAddress, StoreAddress, redacted};
@@ -24,7 +27,7 @@ pub use listen::{ListenAddress, SocketMode, TrustedProxy};
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SECRET_VARIABLE, SettingError};
 pub use origin::AllowedOrigin;
 pub(crate) use value::stale_policy;
-pub use value::{LogFormat, Rate, Registration, TokenCookies, WebSocketToken};
+pub use value::{LogFormat, Rate, Registration, RevocableClaims, TokenCookies, WebSocketToken};
 use value::{Value as _, text};
 
 /// Parses a duration as in a setting, such as "1h30m".
@@ -124,11 +127,18 @@ pub struct Settings {
     /// There are also `algorithm`, `key_id`, `audience`, `max_lifetime` ("31d"; a token that lives longer is rejected),
     /// `clock_skew` ("3s"; how far its clock may be ahead; a revocation of all tokens of a subject takes that much longer),
     /// `trusted_claims` (those that are trusted besides the claims that identify the subject; none by default),
+    /// `revocable_claims` (those by whose values its tokens can be revoked, at most four; none by default),
     /// `accept_missing_type`, `accept_missing_token_id` and `accept_integer_subject`; and for logouts at the issuer that reach this
     /// server (docs/events.md): `events = ["backchannel-logout"]`, `event_audience = ["client-id"]` and
     /// `logout_scope` ("session" or "subject").
     #[config(env = "ADIEU_TRUSTED_ISSUER", default = [], deserialize_with = issuers)]
     pub trusted_issuer: Vec<TrustedIssuer>,
+
+    /// The claims by whose values tokens of this server can be revoked, at most four, such as ["tenant", "device"]; comma-separated in the
+    /// environment. For the tokens of another issuer, `revocable_claims` of its table counts. Only the name is checked here: make such
+    /// revocations only once every follower knows them (docs/feed.md).
+    #[config(env = "ADIEU_REVOCABLE_CLAIMS", default = [], deserialize_with = text)]
+    pub revocable_claims: RevocableClaims,
 
     /// The maximum length of a token of a trusted issuer, in bytes: from 8192 to 65536. The limit on the head of a request follows: 16 KiB,
     /// and twice this. A proxy in front of the server may need a higher limit too (docs/forward-auth.md), and `max_body_bytes` must leave
@@ -320,6 +330,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns the claims by which tokens of an issuer can be revoked; none if it is neither this server's nor trusted.
+    #[must_use]
+    pub fn revocable_claims(&self, issuer: &str) -> &[ClaimName] {
+        if issuer == self.issuer {
+            return &self.revocable_claims;
+        }
+        let trusted = self.trusted_issuer.iter().find(|trusted| trusted.name == issuer);
+        trusted.map_or(&[], |trusted| &trusted.revocable_claims)
+    }
+
     /// Returns whether strangers may register. Unless the setting says so, they may only if they are on this machine.
     #[must_use]
     pub fn registration(&self) -> Registration {

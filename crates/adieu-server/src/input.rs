@@ -170,6 +170,21 @@ impl Fields {
         Ok(Some(values.into_iter().map(fields).collect()))
     }
 
+    /// Removes and returns an optional object with fields of its own, which is read at once.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] if the value is not an object.
+    pub fn take_object(&mut self, name: &'static str) -> Result<Option<Self>, ApiError> {
+        match self.rest.remove(name) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => {
+                let rest = fields.into_iter().collect();
+                Ok(Some(Self { rest, errors: FieldErrors::default(), place: Place::Body }))
+            }
+            Some(_) => Err(FieldErrors::one(name, "Not a valid object.").into()),
+        }
+    }
+
     fn optional_value<T>(
         &mut self,
         name: &'static str,
@@ -264,7 +279,7 @@ finish!(A B C);
 finish!(A B C D);
 finish!(A B C D E);
 finish!(A B C D E F);
-finish!(A B C D E F G H);
+finish!(A B C D E F G H I);
 
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = ApiError;

@@ -27,6 +27,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
         r#"[{ name = "shop", secret_file = "/etc/adieu/shop.secret" }]"#,
         r#"[{ name = "shop", secret_file = "/etc/adieu/shop.secret" }]"#,
     ),
+    ("revocable_claims", r#"["tenant", "https://shop.example/device"]"#, "tenant, https://shop.example/device"),
     ("max_token_bytes", "32768", "32768"),
     ("token_cookies", r#""adieu""#, "adieu"),
     ("send_cookies_from_every_site", "true", "true"),

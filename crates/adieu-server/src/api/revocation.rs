@@ -1,12 +1,13 @@
-//! Revokes tokens, sessions and subjects by their ids.
+//! Revokes tokens: by their ids, by session, subject, key or claim, or all of them.
 
 use std::{sync::Arc, time::Duration};
 
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
-    session::{RevocationRequest, RevocationTarget, Sessions},
+    revocation::RevokedClaim,
+    session::{RevocationRequest, RevocationTarget},
     time::Timestamp,
-    token::TokenError,
+    token::{KeyId, TokenError},
 };
 use adieu_axum::{AfterBody, BearerToken};
 use axum::{
@@ -35,12 +36,13 @@ use crate::{
     feed::Everywhere,
     input::Fields,
     limit::RetryAfter,
+    text::TextError,
 };
 
 /// How many targets one request may have.
 const MAX_ITEMS: usize = 500;
 
-/// What to revoke: exactly one of `token`, `token_id`, `session`, `subject` and `everything`.
+/// What to revoke: exactly one of `token`, `token_id`, `session`, `subject`, `claim`, `key` and `everything`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"session": "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22"}))]
@@ -67,6 +69,13 @@ pub(super) struct RevocationItem {
     /// The `sub` of a subject: all its sessions, and all its tokens issued until now.
     #[schema(min_length = 1, max_length = 512, nullable = false)]
     subject: Option<String>,
+    /// All tokens issued until now that have this claim. Sessions go on, with tokens issued later.
+    #[schema(nullable = false)]
+    claim: Option<ClaimItem>,
+    /// The `kid` of a key: all tokens that it has signed and ever will, also future ones; this is kept for ever. For a key of another issuer; one of
+    /// this server's is removed with `adieu key remove`. For administrators only.
+    #[schema(min_length = 1, max_length = 256, nullable = false)]
+    key: Option<String>,
     /// `true`: all sessions of everybody, and whatever was issued until now, the caller's own token included. For
     /// administrators only.
     #[schema(nullable = false)]
@@ -76,6 +85,21 @@ pub(super) struct RevocationItem {
     issuer: Option<String>,
 }
 
+/// A claim and its value. A token has it if its claim is that text; a boolean or an integer with that text (`true`, `-5`); or a list with such an
+/// element.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "tenant", "value": "acme"}))]
+#[expect(dead_code, reason = "only describes the schema")]
+pub(super) struct ClaimItem {
+    /// One of the `revocable_claims` of the issuer in the settings.
+    #[schema(min_length = 1, max_length = 128)]
+    name: String,
+    /// The value, as text; with the name at most 511 bytes.
+    #[schema(min_length = 1, max_length = 510)]
+    value: String,
+}
+
 /// One thing to revoke, or several in one step.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
@@ -83,7 +107,7 @@ pub(super) struct RevocationItem {
 #[expect(dead_code, reason = "only describes the schema")]
 #[schema(as = RevocationRequest)]
 pub(super) enum RevocationBody {
-    One(RevocationItem),
+    One(Box<RevocationItem>),
     Several(RevocationItems),
 }
 
@@ -138,9 +162,9 @@ struct Item {
     entry: audit::Entry,
 }
 
-/// Revokes a token, a session, all tokens of a subject, or all tokens; or several of these at once.
+/// Revokes a token, a session, all tokens of a subject, with a claim or of a key, or all tokens; or several of these at once.
 ///
-/// For administrators, and for clients that may `revoke`. With `subject` or `everything` the response comes in the next second, so that
+/// For administrators, and for clients that may `revoke`. With `subject`, `claim` or `everything` the response comes in the next second, so that
 /// tokens issued after it are not revoked; for another issuer it comes later by the time that its clock may be ahead (`clock_skew`).
 /// With `Prefer: wait=0` (RFC 7240) the response comes at once, and the caller waits. A target that was revoked before, or does not
 /// exist, is not an error.
@@ -167,10 +191,16 @@ pub(super) async fn revoke(
             Latest { time: now.plus(horizon).plus(api.settings.client_skew()), wrong }
         }
     };
-    let items = read(fields, sessions, &kept_until)?;
+    let items = read(fields, &api, &kept_until)?;
     if let Revoker::Client(service) = &revoker {
-        if items.iter().any(|item| item.request.target == RevocationTarget::Everything) {
-            return Err(ApiError::Forbidden("Only administrators may revoke everything.".into()));
+        for item in &items {
+            // Clients may not revoke what never lapses: nothing would bound what they leave in the log.
+            let message = match item.request.target {
+                RevocationTarget::Everything => "Only administrators may revoke everything.",
+                RevocationTarget::Key(_) => "Only administrators may revoke a key.",
+                _ => continue,
+            };
+            return Err(ApiError::Forbidden(message.into()));
         }
         let (quota, _) = service.limits.or_else(&api.settings);
         let within = api.node.quotas.take(&service.name, quota, items.len());
@@ -215,15 +245,15 @@ struct Latest {
     wrong: &'static str,
 }
 
-fn read(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result<Vec<Item>, ApiError> {
+fn read(mut fields: Fields, api: &Api, latest: &Latest) -> Result<Vec<Item>, ApiError> {
     let Some(list) = fields.take_list("revocations", MAX_ITEMS)? else {
-        return Ok(vec![read_item(fields, sessions, latest)?]);
+        return Ok(vec![read_item(fields, api, latest)?]);
     };
     fields.finish(())?;
     let mut errors = FieldErrors::default();
     let mut items = Vec::with_capacity(list.len());
     for (index, fields) in list.into_iter().enumerate() {
-        match fields.and_then(|fields| read_item(fields, sessions, latest)) {
+        match fields.and_then(|fields| read_item(fields, api, latest)) {
             Ok(item) => items.push(item),
             Err(ApiError::Invalid(wrong)) => errors.extend_below(&format!("revocations.{index}"), wrong),
             Err(error) => return Err(error),
@@ -232,7 +262,10 @@ fn read(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result<Vec<
     if errors.is_empty() { Ok(items) } else { Err(errors.into()) }
 }
 
-fn read_item(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result<Item, ApiError> {
+fn read_item(mut fields: Fields, api: &Api, latest: &Latest) -> Result<Item, ApiError> {
+    let sessions = &api.node.sessions;
+    let claim = fields.take_object("claim")?.map(read_claim).transpose()?;
+    let key = fields.optional("key", key_id);
     let token = fields.optional("token", Ok);
     let token_id = fields.optional("token_id", id::<TokenId>);
     let expires_at = fields.optional_number("expires_at");
@@ -241,19 +274,34 @@ fn read_item(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result
     let subject = fields.optional("subject", id::<Subject>);
     let everything = fields.optional_flag("everything");
     let issuer = fields.optional("issuer", id::<Issuer>);
-    let (token, token_id, expires_at, keep_until, session, subject, everything, issuer) =
-        fields.finish((token, token_id, expires_at, keep_until, session, subject, everything, issuer))?;
+    let (token, token_id, expires_at, keep_until, session, subject, everything, issuer, key) =
+        fields.finish((token, token_id, expires_at, keep_until, session, subject, everything, issuer, key))?;
     let [expires_at, keep_until] = [expires_at, keep_until].map(|time| time.map(Timestamp::from_unix));
 
     if expires_at.is_some() && token_id.is_none() {
         return Err(wrong("expires_at", "Goes with token_id only."));
     }
     let is_foreign = issuer.as_ref().is_some_and(|issuer| issuer != sessions.issuer());
+    if keep_until.is_some() && key.is_some() {
+        return Err(wrong("keep_until", "The revocation of a key is kept for ever."));
+    }
     if keep_until.is_some() && (expires_at.is_some() || !(is_foreign || token_id.is_some() || session.is_some())) {
         return Err(wrong(
             "keep_until",
             "Goes with token_id without expires_at, with session, and with another issuer.",
         ));
+    }
+    if let Some(claim) = &claim {
+        let issuer = issuer.as_ref().unwrap_or(sessions.issuer());
+        if !api.settings.revocable_claims(issuer.as_str()).contains(claim.name()) {
+            return Err(wrong("claim", "Not one of the revocable_claims of its issuer in the settings."));
+        }
+    }
+    let is_of_own =
+        |id: &KeyId| api.node.core.signing_keys().iter().any(|own| own.verifying_key().key_id() == Some(id));
+    if !is_foreign && key.as_ref().is_some_and(is_of_own) {
+        // Revoked but not removed, it would go on signing tokens that are rejected.
+        return Err(wrong("key", "A key of this server: remove it with `adieu key remove`."));
     }
     if issuer.is_some() && token.is_some() {
         return Err(wrong("issuer", "A token says itself who issued it."));
@@ -265,32 +313,62 @@ fn read_item(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result
     }
     let foreign = issuer.clone().filter(|_| is_foreign);
     let scope = |scope| audit::Entry { scope: Some(scope), issuer: foreign.clone(), ..audit::Entry::default() };
-    let (target, entry) = match (token, token_id, session, subject, everything) {
-        (Some(token), None, None, None, None) => {
+    let (target, entry) = match (token, token_id, session, subject, everything, claim, key) {
+        (Some(token), None, None, None, None, None, None) => {
             let (claims, _) =
                 sessions.verifier().read_claims(&token).map_err(|_| wrong("token", "Not a token of this server."))?;
             let entry = audit::Entry { scope: Some("token"), ..audit::Entry::of_claims(&claims, sessions.issuer()) };
             return Ok(Item { request: sessions.revocation_request(&claims), entry });
         }
-        (None, Some(id), None, None, None) => {
+        (None, Some(id), None, None, None, None, None) => {
             let entry = audit::Entry { token_id: Some(id.clone()), ..scope("token_id") };
             (RevocationTarget::Token { id, expires_at }, entry)
         }
-        (None, None, Some(id), None, None) => {
+        (None, None, Some(id), None, None, None, None) => {
             let entry = audit::Entry { session: Some(id.clone()), ..scope("session") };
             (RevocationTarget::Session(id), entry)
         }
-        (None, None, None, Some(id), None) => {
+        (None, None, None, Some(id), None, None, None) => {
             let entry = audit::Entry { subject: Some(id.clone()), ..scope("subject") };
             (RevocationTarget::Subject(id), entry)
         }
-        (None, None, None, None, Some(true)) => (RevocationTarget::Everything, scope("everything")),
-        (None, None, None, None, Some(false)) => return Err(wrong("everything", "Must be true.")),
-        _ => return Err(wrong("_schema", "Give exactly one of token, token_id, session, subject and everything.")),
+        (None, None, None, None, None, Some(claim), None) => {
+            let entry = audit::Entry { claim: Some(claim.clone()), ..scope("claim") };
+            (RevocationTarget::Claim(claim), entry)
+        }
+        (None, None, None, None, None, None, Some(id)) => {
+            let entry = audit::Entry { key_id: Some(id.to_string()), ..scope("key") };
+            (RevocationTarget::Key(id), entry)
+        }
+        (None, None, None, None, Some(true), None, None) => (RevocationTarget::Everything, scope("everything")),
+        (None, None, None, None, Some(false), None, None) => return Err(wrong("everything", "Must be true.")),
+        _ => {
+            return Err(wrong(
+                "_schema",
+                "Give exactly one of token, token_id, session, subject, claim, key and everything.",
+            ));
+        }
     };
     let mut request = RevocationRequest::new(target);
     (request.issuer, request.keep_until) = (issuer, keep_until);
     Ok(Item { request, entry })
+}
+
+fn read_claim(mut fields: Fields) -> Result<RevokedClaim, ApiError> {
+    let (name, value) = (fields.required("name", Ok), fields.required("value", Ok));
+    match fields.finish((name, value)) {
+        Ok((name, value)) => RevokedClaim::new(&name, &value).map_err(|error| FieldErrors::one("claim", error).into()),
+        Err(ApiError::Invalid(inner)) => {
+            let mut errors = FieldErrors::default();
+            errors.extend_below("claim", inner);
+            Err(errors.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn key_id(text: String) -> Result<KeyId, TextError> {
+    KeyId::new(text).map_err(|_| TextError::new("Length must be between 1 and 256."))
 }
 
 fn wrong(field: &'static str, message: &'static str) -> ApiError {

@@ -3,16 +3,17 @@
 use std::{process::ExitCode, time::Duration};
 
 use adieu::{
+    revocation::Revocation,
     session::retained_until,
     time::{Clock as _, SystemClock, Timestamp},
-    token::{Algorithm, DEFAULT_PUBLICATION_DELAY, StoredKey, active_key_at, remove_key, rotate_key},
+    token::{Algorithm, DEFAULT_PUBLICATION_DELAY, KeyId, StoredKey, active_key_at, remove_key, rotate_key},
 };
 use anyhow::bail;
 use clap::Subcommand;
 use serde_json::json;
 
 use super::{
-    on_store::{OnStore, audited, open_stores},
+    on_store::{OnStore, audited, open, open_stores},
     output::{Output, Reader, Table, written},
 };
 use crate::{
@@ -37,7 +38,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         after: Option<Duration>,
     },
-    /// Remove a key, such as a stolen one: its tokens are rejected from now on, and another key signs in its place
+    /// Remove a key, such as a stolen one, and revoke all that it has signed and ever will: its tokens are rejected from now on, and
+    /// another key signs in its place
     Remove {
         /// The id of the key: the `kid` of its tokens
         #[arg(allow_hyphen_values = true)]
@@ -72,6 +74,9 @@ impl Arguments {
                 )?;
             }
             Command::Remove { id } => {
+                if store.keys().await?.iter().any(|key| key.id == id) {
+                    revoke(&settings, &id).await?;
+                }
                 let Some(removed) = remove_key(&*store, &id, now).await? else {
                     bail!("no key with the id {id}; `adieu key list` shows them");
                 };
@@ -87,8 +92,8 @@ impl Arguments {
                 let bound = written_duration(settings.max_staleness);
                 output.result(
                     &format!(
-                        "removed the key {id}: every running node refuses what it has signed within {bound}, and services \
-                         that take the keys from /.well-known/jwks.json when they read them next{in_its_place}"
+                        "removed the key {id}: every running node and every follower refuses what it has signed within {bound}, \
+                         and services that only take the keys from /.well-known/jwks.json when they read them next{in_its_place}"
                     ),
                     &json!({ "removed": id, "successor": removed.successor.map(|key| key.id), "signs": signs }),
                 )?;
@@ -97,6 +102,14 @@ impl Arguments {
         output.finish()?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Appends the revocation of a key, before it is removed: a follower that was given its public key must not accept its tokens for
+/// longer than a node.
+async fn revoke(settings: &Settings, id: &str) -> anyhow::Result<()> {
+    let node = open(settings).await?;
+    let key = Revocation::of_key(node.sessions.issuer().clone(), KeyId::new(id)?);
+    Ok(node.sessions.append(vec![key]).await?)
 }
 
 async fn record(event: Event, key: &str) {

@@ -12,7 +12,7 @@ use serde::{
     de::{self, Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 
-use super::value::text;
+use super::value::{RevocableClaims, text};
 
 /// Another issuer whose tokens are accepted, and the source of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -52,6 +52,9 @@ pub struct TrustedIssuer {
     /// would take them for this server's, for example a role.
     #[serde(default)]
     pub trusted_claims: Vec<String>,
+    /// The claims by whose values its tokens can be revoked.
+    #[serde(default, deserialize_with = "text")]
+    pub revocable_claims: RevocableClaims,
     /// Accepts a header without the type of RFC 9068, if a claim says what the token is: `type`, `token_type`,
     /// `token_use` or `typ`.
     #[serde(default)]

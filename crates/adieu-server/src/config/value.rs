@@ -1,8 +1,8 @@
 //! Parses setting values: the text of a value has the same form in every source.
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, ops::Deref, path::PathBuf, str::FromStr, time::Duration};
 
-use adieu::token::StalePolicy;
+use adieu::{revocation::ClaimName, token::StalePolicy};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 /// A kind of value that a setting can have.
@@ -179,6 +179,33 @@ impl Value for Rate {
         let (burst, per) = text.split_once(" per ")?;
         let rate = Self { burst: burst.trim().parse().ok()?, per: Duration::read(per.trim())? };
         (rate.burst > 0 && rate.per >= Duration::from_secs(1)).then_some(rate)
+    }
+}
+
+/// The claims by which tokens of one issuer can be revoked, at most [`MAX`](Self::MAX): each is one more look-up for a token that has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RevocableClaims(Vec<ClaimName>);
+
+impl RevocableClaims {
+    /// The maximum number of names.
+    pub const MAX: usize = 4;
+}
+
+impl Deref for RevocableClaims {
+    type Target = [ClaimName];
+
+    fn deref(&self) -> &[ClaimName] {
+        &self.0
+    }
+}
+
+impl Value for RevocableClaims {
+    const WANTED: &'static str = "a list of at most 4 claims: 1 to 128 visible ASCII characters each, and none of iss, sub, aud, exp, nbf, iat, jti, sid, type and fresh";
+
+    fn read(text: &str) -> Option<Self> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names: Vec<_> = names.map(ClaimName::new).collect::<Result<_, _>>().ok()?;
+        (names.len() <= Self::MAX).then_some(Self(names))
     }
 }
 

@@ -466,8 +466,8 @@ async fn a_revocation_names_one_thing_exactly() {
         answers += &format!("{}\n", answer.json()["errors"]["json"]);
     }
     assert_snapshot!(answers, @r#"
-    {"_schema":["Give exactly one of token, token_id, session, subject and everything."]}
-    {"_schema":["Give exactly one of token, token_id, session, subject and everything."]}
+    {"_schema":["Give exactly one of token, token_id, session, subject, claim, key and everything."]}
+    {"_schema":["Give exactly one of token, token_id, session, subject, claim, key and everything."]}
     {"everything":["Must be true."]}
     {"everything":["Not a valid boolean."]}
     {"token":["Not a token of this server."]}

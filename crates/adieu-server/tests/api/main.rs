@@ -25,6 +25,7 @@ mod page_in_a_browser;
 mod passwords;
 mod provider;
 mod refusals;
+mod revocations_by_key_and_claim;
 mod revocations_by_services;
 mod secrets_never_reach_the_disk;
 mod security_events;

@@ -251,7 +251,7 @@ async fn what_is_wrong_with_each_of_many_is_said_and_nothing_is_done() {
         answers += &format!("{} {}\n", answer.status, answer.json()["errors"]["json"]);
     }
     assert_snapshot!(answers, @r#"
-    422 {"revocations.1._schema":["Give exactly one of token, token_id, session, subject and everything."],"revocations.2.token":["Not a token of this server."],"revocations.3._schema":["Invalid input type."],"revocations.4.token_id":["an id must not be empty"],"revocations.4.x":["Unknown field."]}
+    422 {"revocations.1._schema":["Give exactly one of token, token_id, session, subject, claim, key and everything."],"revocations.2.token":["Not a token of this server."],"revocations.3._schema":["Invalid input type."],"revocations.4.token_id":["an id must not be empty"],"revocations.4.x":["Unknown field."]}
     422 {"revocations":["Length must be between 1 and 500."]}
     422 {"revocations":["Not a valid list."]}
     422 {"token":["Unknown field."]}

@@ -34,8 +34,8 @@ fn a_rotation_is_announced_and_a_removal_puts_another_in_its_place() {
     assert_eq!((ids.len(), &ids[0]), (3, &old));
 
     // A key that no longer signs, and the one that does.
-    insta::assert_snapshot!(place.run(&["key", "remove", &old]).succeeded().redacted(), @"removed the key KEY________________________________________: every running node refuses what it has signed within 2s, and services that take the keys from /.well-known/jwks.json when they read them next");
-    insta::assert_snapshot!(place.run(&["key", "remove", &ids[1]]).succeeded().redacted(), @"removed the key KEY________________________________________: every running node refuses what it has signed within 2s, and services that take the keys from /.well-known/jwks.json when they read them next; the new key KEY________________________________________ signs from now on");
+    insta::assert_snapshot!(place.run(&["key", "remove", &old]).succeeded().redacted(), @"removed the key KEY________________________________________: every running node and every follower refuses what it has signed within 2s, and services that only take the keys from /.well-known/jwks.json when they read them next");
+    insta::assert_snapshot!(place.run(&["key", "remove", &ids[1]]).succeeded().redacted(), @"removed the key KEY________________________________________: every running node and every follower refuses what it has signed within 2s, and services that only take the keys from /.well-known/jwks.json when they read them next; the new key KEY________________________________________ signs from now on");
     let removed = place.run(&["key", "remove", &ids[2], "--json"]).succeeded().object();
     assert_eq!((&removed["removed"], &removed["successor"]), (&ids[2].as_str().into(), &serde_json::Value::Null));
     insta::assert_snapshot!(place.run(&["key", "list"]).succeeded().redacted(), @"

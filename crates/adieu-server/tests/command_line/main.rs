@@ -12,6 +12,7 @@ mod keys_while_servers_run;
 mod log;
 mod on_a_terminal;
 mod printing;
+mod revocations_by_key_and_claim;
 mod sessions;
 mod store_check;
 mod store_copy;
