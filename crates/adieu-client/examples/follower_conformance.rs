@@ -7,14 +7,19 @@ use adieu::{
     Issuer,
     revocation::{Follower, Index},
     time::{Clock, SystemClock},
-    token::{Algorithm, Decoder, KeySet, Rules, StalePolicy, TokenError, Verifier, VerifyingKey},
+    token::{Algorithm, Decoder, KeyId, KeySet, Rules, StalePolicy, TokenError, Verifier, VerifyingKey},
 };
 use adieu_client::Remote;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::Value;
 
-/// Signs the tokens in question: the claims are what matters.
-const KEY: [u8; 32] = [7; 32];
+/// The `kid`s that questions have. Each is that of a key of its own, and so is none.
+const KEY_IDS: [&str; 4] = ["kid-1", "kid-2", "Kid-1", "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22"];
+
+/// Returns the key that signs the tokens with this `kid`: the claims and the `kid` are what matters.
+fn secret(kid: &str) -> Vec<u8> {
+    format!("{kid:.<32}").into_bytes()
+}
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -38,15 +43,21 @@ async fn main() -> Result<(), Failure> {
 
 fn decoder(issuer: &str) -> Result<Decoder, Failure> {
     let rules = Rules::new(Issuer::new(issuer)?).accept_missing_type();
-    Ok(Decoder::new(rules, KeySet::new([VerifyingKey::from_secret(Algorithm::HS256, &KEY)?])?))
+    let mut keys = vec![VerifyingKey::from_secret(Algorithm::HS256, &secret(""))?];
+    for kid in KEY_IDS {
+        keys.push(VerifyingKey::from_secret(Algorithm::HS256, &secret(kid))?.with_key_id(KeyId::new(kid)?));
+    }
+    Ok(Decoder::new(rules, KeySet::new(keys)?))
 }
 
 fn answer(verifier: &Verifier) -> Result<(), Failure> {
     for line in std::io::stdin().lock().lines() {
         let question: Value = serde_json::from_str(&line?).map_err(|error| error.to_string())?;
         let claims = question.get("claims").ok_or("a question has `claims`")?;
-        let key = EncodingKey::from_secret(&KEY);
-        let token = jsonwebtoken::encode(&Header::default(), claims, &key)?;
+        let kid = question.get("kid").and_then(Value::as_str);
+        let header = Header { kid: kid.map(str::to_owned), ..Header::default() };
+        let key = EncodingKey::from_secret(&secret(kid.unwrap_or_default()));
+        let token = jsonwebtoken::encode(&header, claims, &key)?;
         let verdict = match verifier.verify(&token) {
             Ok(_) => "accepted",
             Err(TokenError::Revoked(_)) => "revoked",

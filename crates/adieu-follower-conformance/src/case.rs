@@ -92,18 +92,25 @@ pub(crate) enum Answer {
     DrippingHead,
 }
 
-/// The claims of a token about which the follower is asked.
+/// The claims of a token about which the follower is asked, and the `kid` of its header.
 #[derive(Debug, Clone)]
-pub(crate) struct Claims(pub(crate) Map<String, Value>);
+pub(crate) struct Claims {
+    pub(crate) claims: Map<String, Value>,
+    pub(crate) kid: Option<&'static str>,
+}
 
 impl Claims {
     pub(crate) fn with(mut self, claim: &str, value: impl Into<Value>) -> Self {
-        self.0.insert(claim.to_owned(), value.into());
+        self.claims.insert(claim.to_owned(), value.into());
         self
     }
 
+    pub(crate) fn with_kid(self, kid: &'static str) -> Self {
+        Self { kid: Some(kid), ..self }
+    }
+
     pub(crate) fn without(mut self, claim: &str) -> Self {
-        self.0.remove(claim);
+        self.claims.remove(claim);
         self
     }
 }
@@ -129,7 +136,7 @@ pub(crate) fn lapses_at() -> i128 {
 /// Returns the claims of a token of the node that no entry of a case matches, unless it says so.
 pub(crate) fn token(id: &str) -> Claims {
     let claims = json!({ "iss": NODE, "jti": id, "sub": "jose", "sid": "a-session", "iat": now() - 10, "exp": exp() });
-    Claims(claims.as_object().cloned().unwrap_or_default())
+    Claims { claims: claims.as_object().cloned().unwrap_or_default(), kid: None }
 }
 
 pub(crate) fn good() -> Claims {
@@ -137,7 +144,14 @@ pub(crate) fn good() -> Claims {
 }
 
 fn entry(kind: Kind, id: &str, time: Option<i64>) -> Entry {
-    Entry { issuer: NODE.to_owned(), kind, id: id.to_owned(), time: time.map(i128::from), lapses_at: lapses_at() }
+    Entry {
+        issuer: NODE.to_owned(),
+        kind,
+        id: id.to_owned(),
+        name: String::new(),
+        time: time.map(i128::from),
+        lapses_at: lapses_at(),
+    }
 }
 
 pub(crate) fn token_entry(id: &str) -> Entry {
@@ -154,6 +168,15 @@ pub(crate) fn subject_entry(id: &str, issued_until: i64) -> Entry {
 
 pub(crate) fn everything_entry(issued_until: i64) -> Entry {
     entry(Kind::Everything, "", Some(issued_until))
+}
+
+/// The revocation of a key, which never lapses.
+pub(crate) fn key_entry(id: &str) -> Entry {
+    entry(Kind::Key, id, None).lapsing_at(253_402_300_799)
+}
+
+pub(crate) fn claim_entry(name: &str, value: &str, issued_until: i64) -> Entry {
+    Entry { name: name.to_owned(), ..entry(Kind::Claim, value, Some(issued_until)) }
 }
 
 impl Entry {

@@ -78,7 +78,11 @@ impl Follower {
 
     /// Asks about a token. Returns the answer, which should be one of the four verdicts.
     pub(crate) fn ask(&mut self, claims: &Claims, limit: Duration) -> Result<String, String> {
-        let question = json!({ "claims": claims.0 }).to_string() + "\n";
+        let question = match claims.kid {
+            None => json!({ "claims": claims.claims }),
+            Some(kid) => json!({ "claims": claims.claims, "kid": kid }),
+        };
+        let question = question.to_string() + "\n";
         let written =
             self.stdin.as_mut().map(|stdin| stdin.write_all(question.as_bytes()).and_then(|()| stdin.flush()));
         if !matches!(written, Some(Ok(()))) {

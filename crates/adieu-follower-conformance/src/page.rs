@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Session,
     Subject,
     Everything,
+    Key,
+    Claim,
     /// One that the page about the feed does not describe.
     Unknown,
 }
@@ -47,7 +49,10 @@ pub(crate) enum Kind {
 pub(crate) struct Entry {
     pub(crate) issuer: String,
     pub(crate) kind: Kind,
+    /// The id, or the value of a claim.
     pub(crate) id: String,
+    /// The name of a claim.
+    pub(crate) name: String,
     /// `expires_at` of a token, if it is known, or `issued_until` of a cut-off.
     pub(crate) time: Option<i128>,
     pub(crate) lapses_at: i128,
@@ -96,11 +101,15 @@ impl Page {
                 Kind::Session => ("session", ""),
                 Kind::Subject => ("subject", "issued_until"),
                 Kind::Everything => ("everything", "issued_until"),
+                Kind::Key => ("key", ""),
+                Kind::Claim => ("claim", "issued_until"),
                 Kind::Unknown => ("device", ""),
             };
             let comma = if place == 0 { "" } else { "," };
             let _ = write!(text, r#"{comma}{{"issuer":{},"kind":"{kind}""#, json!(entry.issuer));
-            if entry.kind != Kind::Everything {
+            if entry.kind == Kind::Claim {
+                let _ = write!(text, r#","name":{},"value":{}"#, json!(entry.name), json!(entry.id));
+            } else if entry.kind != Kind::Everything {
                 let _ = write!(text, r#","id":{}"#, json!(entry.id));
             }
             if !time.is_empty() {
@@ -131,6 +140,8 @@ impl Page {
                 (Kind::Session, _) => 2,
                 (Kind::Subject, _) => 3,
                 (Kind::Everything, _) => 4,
+                (Kind::Key, _) => 5,
+                (Kind::Claim, _) => 6,
                 (Kind::Unknown, _) => 9,
             };
             let uuid = uuid(&entry.id).filter(|_| kind != 4);
@@ -141,6 +152,9 @@ impl Page {
                 text(&mut out, &entry.issuer);
                 issuers.push(&entry.issuer);
             }
+            if kind == 6 {
+                text(&mut out, &entry.name);
+            }
             match uuid {
                 Some(bytes) => out.extend(bytes.to_be_bytes()),
                 None if kind == 4 => {}
@@ -148,7 +162,7 @@ impl Page {
             }
             difference(&mut out, entry.lapses_at - before);
             before = entry.lapses_at;
-            if let (0 | 3 | 4, Some(time)) = (kind, entry.time) {
+            if let (0 | 3 | 4 | 6, Some(time)) = (kind, entry.time) {
                 difference(&mut out, time - entry.lapses_at);
             }
         }

@@ -31,6 +31,39 @@ def is_text(value):
     return type(value) is str and 0 < len(value.encode()) <= 512  # a lone surrogate raises UnicodeEncodeError
 
 
+KINDS = ("token", "session", "subject", "everything", "key", "claim")
+RESERVED = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "type", "fresh")
+
+
+def is_claim(name, value):
+    if MISTAKE == "believes any claim":
+        return True
+    is_name = type(name) is str and re.fullmatch("[!-~]{1,128}", name) and name not in RESERVED
+    return is_name and is_text(value) and is_text(f"{name}\x1f{value}")
+
+
+def texts(value):
+    """The texts that revoke a token by a claim with this value."""
+    if type(value) is list and MISTAKE != "does not look into arrays":
+        return [text for element in value for text in (texts(element) if MISTAKE == "looks into arrays in arrays" else own_text(element))]
+    return own_text(value)
+
+
+def own_text(value):
+    if type(value) is str:
+        return [value]
+    if type(value) is bool and MISTAKE != "takes a boolean for a number":
+        return [] if MISTAKE == "knows no booleans" else [json.dumps(value)]
+    if type(value) in (int, float, bool):
+        if MISTAKE == "rounds fractions":
+            value = int(value)
+        if MISTAKE == "writes numbers as they came":
+            return [json.dumps(value)]
+        largest = 2**64 if MISTAKE == "believes large numbers" else 2**53 - 1
+        return [str(int(value))] if abs(value) <= largest and value == int(value) else []
+    return [json.dumps(value)] if MISTAKE == "writes anything as JSON" else []
+
+
 def is_time(value):
     return type(value) is int and 0 <= value <= LATEST
 
@@ -85,6 +118,7 @@ class Follower:
                 return self.request(response.headers["Location"], until - time.monotonic())
             require(response.status == 200 or MISTAKE == "takes any status for an answer")
             body = response.read((16 << 20) + 1)
+            require(not response.length)  # what the timer has cut off may look whole
             require(len(body) <= 16 << 20 or MISTAKE == "reads answers of any length")
             return body
         finally:
@@ -111,12 +145,13 @@ class Follower:
         known = []
         for entry in page["entries"]:
             kind = entry["kind"]
-            if kind not in ("token", "session", "subject", "everything") and MISTAKE == "skips unknown kinds":
+            if kind not in KINDS and MISTAKE == "skips unknown kinds":
                 continue
-            require(kind in ("token", "session", "subject", "everything"))
+            require(kind in KINDS)
             require(is_text(entry["issuer"]) and (is_time(entry["lapses_at"]) or MISTAKE == "believes any time"))
-            require(kind == "everything" or is_text(entry["id"]))
-            require(kind in ("token", "session") or is_time(entry["issued_until"]))
+            require(kind in ("everything", "claim") or is_text(entry["id"]))
+            require(kind != "claim" or is_claim(entry["name"], entry["value"]))
+            require(kind in ("token", "session", "key") or is_time(entry["issued_until"]))
             known.append(entry)
         page["entries"] = known
         return page
@@ -134,9 +169,11 @@ class Follower:
 
     def add(self, page):
         for entry in page["entries"]:
-            place = (entry["kind"], entry["issuer"], entry.get("id", ""))
-            if MISTAKE == "ignores the issuer":
-                place = (entry["kind"], "", entry.get("id", ""))
+            name = entry.get("id", "")
+            if entry["kind"] == "claim":
+                claim = "" if MISTAKE == "ignores the name of the claim" else entry["name"]
+                name = f"{claim}\x1f{entry['value']}"
+            place = (entry["kind"], "" if MISTAKE == "ignores the issuer" else entry["issuer"], name)
             until = entry.get("issued_until") or 0
             self.entries[place] = until if MISTAKE == "believes the last cut-off" else max(self.entries.get(place, 0), until)
         if MISTAKE == "believes the last mark":
@@ -144,7 +181,7 @@ class Follower:
         elif MISTAKE != "ignores the mark":
             self.pruned_through = max(self.pruned_through, page["pruned_through"])
 
-    def check(self, claims):
+    def check(self, claims, kid):
         if claims.get("exp") is None:
             return "accepted" if MISTAKE == "accepts tokens without exp" else "invalid"
         issuer = "" if MISTAKE == "ignores the issuer" else claims["iss"]
@@ -153,7 +190,18 @@ class Follower:
             issued_at = int(issued_at)
         if ("token", issuer, claims["jti"]) in self.entries or ("session", issuer, claims.get("sid")) in self.entries:
             return "revoked"
-        for place in (("subject", issuer, claims.get("sub")), ("everything", issuer, "")):
+        if MISTAKE == "takes the claim kid for the header's":
+            kid = claims.get("kid", kid)
+        is_old = MISTAKE != "cuts keys off" or issued_at < time.time() - 5
+        if ("key", issuer, kid) in self.entries and is_old and MISTAKE != "ignores keys":
+            return "revoked"
+        names = claims if MISTAKE != "ignores claims" else ()
+        of_claims = [
+            ("claim", issuer, f"{'' if MISTAKE == 'ignores the name of the claim' else name}\x1f{text}")
+            for name in names
+            for text in texts(claims[name])
+        ]
+        for place in (("subject", issuer, claims.get("sub")), ("everything", issuer, ""), *of_claims):
             if place[0] == "subject" and MISTAKE == "ignores cut-offs of subjects":
                 continue
             cut = self.entries.get(place, -1)
@@ -170,4 +218,5 @@ class Follower:
 follower = Follower()
 threading.Thread(target=follower.run, daemon=True).start()
 for line in sys.stdin:
-    print(json.dumps(follower.check(json.loads(line)["claims"])), flush=True)
+    question = json.loads(line)
+    print(json.dumps(follower.check(question["claims"], question.get("kid"))), flush=True)

@@ -1,17 +1,21 @@
 //! Which tokens an entry revokes.
 
+use serde_json::{Value, json};
+
 use crate::{
     case::{
         Case, Claims, NODE, OTHER,
         Step::{Acknowledged, Append, Prune, Until},
         Verdict::{Accepted, Rejected, Revoked},
-        everything_entry, exp, good, lapses_at, now, session_entry, subject_entry, token, token_entry,
+        claim_entry, everything_entry, exp, good, key_entry, lapses_at, now, session_entry, subject_entry, token,
+        token_entry,
     },
     page::Entry,
 };
 
 use super::case;
 
+const TEXT: &str = "jos\u{e9}";
 const UUID: &str = "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22";
 
 pub(super) fn cases() -> Vec<Case> {
@@ -19,6 +23,8 @@ pub(super) fn cases() -> Vec<Case> {
     let of_jose = |iat: f64| token("t").with("iat", iat);
     let at = |offset: f64| cut as f64 + offset;
     let session = |sid: &str| token("t").with("sid", sid);
+    let tenant = |value: Value| good().with("tenant", value);
+    let revoked = |value: &str| claim_entry("tenant", value, now());
     let elsewhere = |claims: Claims| claims.with("iss", OTHER);
     let matches = |name, entries: Vec<Entry>, revoked: Vec<Claims>, accepted: Vec<Claims>| {
         let mut steps = vec![Append(entries)];
@@ -104,13 +110,195 @@ pub(super) fn cases() -> Vec<Case> {
             vec![elsewhere(of_jose(at(0.0)))],
             vec![of_jose(at(0.0)), elsewhere(of_jose(at(1.0)))],
         ),
+        matches(
+            "a key, whenever the token was issued",
+            vec![key_entry("kid-1"), key_entry(UUID)],
+            vec![
+                good().with_kid("kid-1"),
+                good().with_kid(UUID),
+                good().with_kid("kid-1").with("iat", now()),
+                good().with_kid("kid-1").without("iat"),
+            ],
+            vec![
+                good(),
+                good().with_kid("kid-2"),
+                good().with_kid("Kid-1"),
+                elsewhere(good().with_kid("kid-1")),
+                good().with("kid", "kid-1"),
+                token("kid-1").with("sid", "kid-1").with("sub", "kid-1"),
+            ],
+        ),
+        matches(
+            "a key of another issuer",
+            vec![key_entry("kid-1").of(OTHER)],
+            vec![elsewhere(good().with_kid("kid-1"))],
+            vec![good().with_kid("kid-1"), elsewhere(good().with_kid("kid-2"))],
+        ),
+        matches(
+            "a claim, up to the second of the cut-off",
+            vec![claim_entry("tenant", "acme", cut)],
+            [-1.0, 0.0, 0.999, -5_000.0].map(|offset| of_jose(at(offset)).with("tenant", "acme")).to_vec(),
+            vec![
+                of_jose(at(1.0)).with("tenant", "acme"),
+                of_jose(at(0.0)),
+                of_jose(at(0.0)).with("tenant", "Acme"),
+                of_jose(at(0.0)).with("Tenant", "acme").with("role", "acme"),
+                elsewhere(of_jose(at(0.0)).with("tenant", "acme")),
+                token("acme").with("sid", "acme").with("sub", "acme").with("iat", at(0.0)),
+            ],
+        ),
+        matches(
+            "an earlier cut-off of the same claim changes nothing",
+            vec![claim_entry("tenant", "acme", cut), claim_entry("tenant", "acme", cut - 50)],
+            vec![of_jose(at(0.0)).with("tenant", "acme")],
+            vec![of_jose(at(1.0)).with("tenant", "acme"), of_jose(at(0.0)).with("tenant", "globex")],
+        ),
+        matches(
+            "a claim of another issuer",
+            vec![claim_entry("tenant", "acme", now()).of(OTHER), claim_entry("tenant", "globex", now())],
+            vec![elsewhere(tenant(json!("acme"))), tenant(json!("globex"))],
+            vec![tenant(json!("acme")), elsewhere(tenant(json!("globex")))],
+        ),
+        matches(
+            "several claims of a token",
+            vec![
+                claim_entry("tenant", "acme", cut),
+                claim_entry("role", "editor", now()),
+                claim_entry("plan", UUID, now()),
+            ],
+            vec![
+                tenant(json!("acme")).with("role", "editor"),
+                tenant(json!("globex")).with("role", "editor"),
+                good().with("plan", UUID),
+            ],
+            vec![tenant(json!("acme")).with("role", "admin"), good().with("plan", UUID.to_uppercase())],
+        ),
+        matches(
+            "a claim that is a text, compared byte by byte",
+            [TEXT, "a\u{1f}b", "1.0", "01", "-0", "True", "null", "9007199254740992"].map(revoked).to_vec(),
+            [TEXT, "a\u{1f}b", "1.0", "01", "-0", "True", "null", "9007199254740992"]
+                .map(|text| tenant(json!(text)))
+                .to_vec(),
+            vec![
+                tenant(json!("jose\u{301}")),
+                tenant(json!("b")),
+                tenant(json!(1)),
+                tenant(json!(1.0)),
+                tenant(json!(0)),
+                tenant(json!(true)),
+                tenant(Value::Null),
+                tenant(json!(9_007_199_254_740_992_i64)),
+                tenant(json!("")),
+            ],
+        ),
+        matches(
+            "a claim that is a boolean",
+            vec![revoked("true")],
+            vec![tenant(json!(true)), tenant(json!("true"))],
+            vec![tenant(json!(false)), tenant(json!(1)), tenant(json!("True")), tenant(json!("1"))],
+        ),
+        matches(
+            "a claim that is a whole number",
+            ["1", "0", "-5", "1000", "9007199254740991", "-9007199254740991"].map(revoked).to_vec(),
+            vec![
+                tenant(json!(1)),
+                tenant(json!(1.0)),
+                tenant(json!("1")),
+                tenant(json!(0)),
+                tenant(json!(0.0)),
+                tenant(json!(-0.0)),
+                tenant(json!(-5)),
+                tenant(json!(-5.0)),
+                tenant(json!(1000.0)),
+                tenant(json!(9_007_199_254_740_991_i64)),
+                tenant(json!(-9_007_199_254_740_991_i64)),
+            ],
+            vec![
+                tenant(json!(true)),
+                tenant(json!(false)),
+                tenant(json!(1.5)),
+                tenant(json!(-5.5)),
+                tenant(json!(5)),
+                tenant(json!(10)),
+                tenant(json!("1.0")),
+                tenant(json!("-0")),
+                tenant(json!("")),
+                tenant(Value::Null),
+                tenant(json!(9_007_199_254_740_992_i64)),
+                tenant(json!(-9_007_199_254_740_992_i64)),
+            ],
+        ),
+        matches(
+            "numbers that not every reader reads exactly match nothing",
+            ["9007199254740992", "9007199254740993", "1.5", "1e300", "18446744073709551615"].map(revoked).to_vec(),
+            vec![tenant(json!("1.5"))],
+            vec![
+                tenant(json!(9_007_199_254_740_992_i64)),
+                tenant(json!(9_007_199_254_740_993_i64)),
+                tenant(json!(9_007_199_254_740_992.0)),
+                tenant(json!(1.5)),
+                tenant(json!(1e300)),
+                tenant(json!(u64::MAX)),
+            ],
+        ),
+        matches(
+            "a claim that is an array, of which one element matches",
+            vec![revoked("acme"), revoked("7"), revoked("false")],
+            vec![
+                tenant(json!(["acme"])),
+                tenant(json!(["globex", "acme"])),
+                tenant(json!([null, {}, [], 1.5, 7.0])),
+                tenant(json!([true, false])),
+            ],
+            vec![
+                tenant(json!([])),
+                tenant(json!(["globex", 8, true])),
+                tenant(json!([["acme"]])),
+                tenant(json!([{ "tenant": "acme" }])),
+                tenant(json!([null])),
+            ],
+        ),
+        matches(
+            "a claim that is an object or null matches nothing",
+            ["acme", "null", "None", "{}", "[]"].map(revoked).to_vec(),
+            vec![tenant(json!("acme"))],
+            vec![
+                tenant(json!({ "acme": "acme", "tenant": "acme" })),
+                tenant(json!({})),
+                tenant(json!([])),
+                tenant(Value::Null),
+            ],
+        ),
+        matches(
+            "the longest claims",
+            vec![
+                claim_entry(&"n".repeat(128), &"v".repeat(383), now()),
+                claim_entry("n", &"v".repeat(510), now()),
+                claim_entry("!~", "v", now()),
+            ],
+            vec![
+                good().with(&"n".repeat(128), "v".repeat(383)),
+                good().with("n", "v".repeat(510)),
+                good().with("!~", "v"),
+            ],
+            vec![
+                good().with(&"n".repeat(127), "v".repeat(383)),
+                good().with("n", "v".repeat(509)),
+                good().with("n", "v".repeat(4_000)),
+            ],
+        ),
     ];
     cases.extend([
         case(
             "a token without iat is older than any cut-off",
             vec![
-                Append(vec![subject_entry("jose", cut), everything_entry(cut).of(OTHER)]),
+                Append(vec![
+                    subject_entry("jose", cut),
+                    everything_entry(cut).of(OTHER),
+                    claim_entry("tenant", "acme", cut),
+                ]),
                 Until(good().without("iat"), Rejected),
+                Until(tenant(json!("acme")).with("sub", "maria").without("iat"), Rejected),
                 Until(elsewhere(good()).without("iat").with("sub", "maria"), Rejected),
                 Until(good(), Accepted),
             ],

@@ -6,7 +6,7 @@ use crate::{
         Case,
         Step::{Answered, Append, Never, PastBound, Serve, Until},
         Verdict::{Accepted, Revoked},
-        good, lapses_at, subject_entry, token, token_entry,
+        claim_entry, good, key_entry, lapses_at, subject_entry, token, token_entry,
     },
     page::{Form, Kind, Page},
 };
@@ -17,7 +17,7 @@ enum At {
     Any,
     /// Only after a good page.
     Later,
-    /// Only as the answer to a request without a cursor.
+    /// As the answer to a request without a cursor.
     First,
 }
 
@@ -89,6 +89,18 @@ const PAGES: &[(&str, At, Change)] = &[
     ("an issuer without a byte", At::Any, |page, _| page.entries.push(token_entry("t").of(""))),
     ("a node without an issuer", At::Any, |page, _| page.issuer = String::new()),
     ("a log without an id", At::Any, |page, _| page.log = String::new()),
+    ("a key without a byte", At::First, |page, _| page.entries.push(key_entry(""))),
+    ("a key of 513 bytes", At::First, |page, _| page.entries.push(key_entry(&"k".repeat(513)))),
+    ("a claim without a name", At::First, |page, _| page.entries.push(claim_entry("", "v", 0))),
+    ("a claim with a name of 129 bytes", At::First, |page, _| page.entries.push(claim_entry(&"n".repeat(129), "v", 0))),
+    ("a claim with a space in its name", At::First, |page, _| page.entries.push(claim_entry("a name", "v", 0))),
+    ("a claim with a name that is not ASCII", At::First, |page, _| page.entries.push(claim_entry("\u{e9}", "v", 0))),
+    ("a claim that has a kind of its own", At::First, |page, _| page.entries.push(claim_entry("sub", "v", 0))),
+    ("a claim without a value", At::First, |page, _| page.entries.push(claim_entry("n", "", 0))),
+    ("a claim of 513 bytes", At::First, |page, _| page.entries.push(claim_entry("n", &"v".repeat(511), 0))),
+    ("a claim whose cut-off is after the year 9999", At::First, |page, _| {
+        page.entries.push(claim_entry("n", "v", 253_402_300_800));
+    }),
     ("a time beyond 64 bits", At::Any, |page, _| page.entries.push(token_entry("t").lapsing_at(1 << 70))),
     ("a time that is 0 in 64 bits", At::Any, |page, _| page.entries.push(token_entry("t").lapsing_at(1 << 64))),
     ("a time before 1970", At::Any, |page, _| page.entries.push(token_entry("t").lapsing_at(-1))),
@@ -123,6 +135,12 @@ const BYTES: &[(&str, Option<Form>, ChangeBytes)] = &[
     ("an entry without an id", Some(Form::Json), |body, _| with_entry(&body, r#""new":"t""#)),
     ("an id that is a number", Some(Form::Json), |body, _| with_entry(&body, r#""id":7"#)),
     ("an id that is null", Some(Form::Json), |body, _| with_entry(&body, r#""id":null"#)),
+    ("a claim whose value is a number", Some(Form::Json), |body, _| {
+        replace(&with_entry(&body, r#""name":"n","value":7,"issued_until":1800000000"#), b"\"token\"", b"\"claim\"")
+    }),
+    ("a claim without a cut-off", Some(Form::Json), |body, _| {
+        replace(&with_entry(&body, r#""name":"n","value":"v""#), b"\"token\"", b"\"claim\"")
+    }),
     ("a page without `complete`", Some(Form::Json), |body, _| replace(&body, b"\"complete\"", b"\"end\"")),
     ("a page without `from_start`", Some(Form::Json), |body, _| replace(&body, b"\"from_start\"", b"\"from\"")),
     ("a page without `entries`", Some(Form::Json), |body, _| replace(&body, b"\"entries\"", b"\"entry\"")),
