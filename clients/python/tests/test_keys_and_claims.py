@@ -19,6 +19,7 @@ import adieu.flask
 from adieu import Blocklist, InvalidClaimsError, Verifier
 from adieu.aio import AsyncBlocklist
 from adieu.index import Index, claims_of
+from adieu.pyjwt import _thumbprint
 
 # It is about the interface, and about the implementation in Python.
 pytestmark = pytest.mark.pure
@@ -253,3 +254,17 @@ def test_a_verifier_knows_the_key_also_if_the_header_does_not_name_it(monkeypatc
         assert verdict("kid-1") == "token_revoked"
         assert verdict("kid-2", kid="kid-2") == "good"
         assert verdict("kid-2") == "good"
+
+
+def test_a_key_without_an_id_has_that_of_its_thumbprint() -> None:
+    # RFC 7638 section 3.1
+    key = {
+        "kty": "RSA",
+        "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjB"
+        "ZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8"
+        "KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_"
+        "xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
+        "e": "AQAB",
+        "alg": "RS256",
+    }
+    assert _thumbprint(key) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"

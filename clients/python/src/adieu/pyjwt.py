@@ -1,6 +1,7 @@
 """`adieu.verifier` without the compiled core: signatures are verified by PyJWT."""
 
 import base64
+import hashlib
 import http.client
 import json
 import math
@@ -282,8 +283,15 @@ class _Keys:
             if algorithm == "Ed25519":
                 algorithm = "EdDSA"
             if algorithm in _ALGORITHMS and not algorithm.startswith("HS"):
-                keys.append((key.get("kid"), algorithm, jwt.PyJWK(key, algorithm).key))
+                keys.append((key.get("kid") or _thumbprint(key), algorithm, jwt.PyJWK(key, algorithm).key))
         return keys
+
+
+def _thumbprint(key: Mapping[str, Any]) -> str:
+    """Returns the thumbprint of a public key (RFC 7638), its id if it has no other, as in the compiled core."""
+    members = {name: key[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in key}
+    text = json.dumps(members, sort_keys=True, separators=(",", ":"))
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode("ascii")
 
 
 class _Members(dict[str, Any]):
