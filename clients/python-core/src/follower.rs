@@ -9,7 +9,7 @@ use std::{
 
 use adieu::{
     Issuer,
-    revocation::{Follower, Freshness, Revocation},
+    revocation::{Follower, Freshness, Revocation, TokenClaims},
     time::{Clock, Moment, SystemClock, Timestamp},
     token::StalePolicy,
 };
@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use pyo3::{
     exceptions::{PyOSError, PyRuntimeError, PyValueError},
     prelude::*,
-    types::PyString,
+    types::{PyDict, PyString},
 };
 use secrecy::SecretString;
 use tokio::{runtime, sync::oneshot};
@@ -29,7 +29,7 @@ use tokio::{runtime, sync::oneshot};
 use crate::{
     border::guarded,
     feed::{Feed, Recording, Shared},
-    payload::Payload,
+    payload::{AllClaims, Payload},
     refused,
     revocations::{Facts, Revocations},
     verifier::Followed,
@@ -244,16 +244,24 @@ impl Core {
         py: Python<'_>,
         payload: &Bound<'_, PyAny>,
         subject_claim: &Bound<'_, PyString>,
+        kid: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<bool>> {
         guarded(|| {
+            let kid = kid.map(|kid| kid.cast_exact::<PyString>().ok().and_then(|kid| kid.to_str().ok()));
+            // One that Python has to judge.
+            if kid == Some(None) {
+                return Ok(None);
+            }
             let Ok(payload) = Payload::read(py, payload, subject_claim) else { return Ok(None) };
             let complete_at = self.complete_at();
-            let found = self.shared.revocations.matches(&payload.facts()?) || self.is_pruned(payload.expires_at);
+            let found =
+                self.shared.revocations.matches(&payload.facts(kid.flatten())?) || self.is_pruned(payload.expires_at);
             Ok(self.unless_stale(found, complete_at))
         })
     }
 
     /// Returns whether a revocation matches these claims, however old the index is.
+    #[expect(clippy::too_many_arguments, reason = "the claims of a token, in the order of the Python package")]
     fn matches(
         &self,
         issuer: Option<&str>,
@@ -261,9 +269,12 @@ impl Core {
         session: Option<&str>,
         subject: Option<&str>,
         issued_at: Option<u64>,
+        key_id: Option<&str>,
+        payload: &Bound<'_, PyDict>,
     ) -> PyResult<bool> {
         let issued_at = issued_at.map(Timestamp::from_unix);
-        let (key_id, claims) = (None, None);
+        let claims = AllClaims::new(payload);
+        let claims: Option<&dyn TokenClaims> = Some(&claims);
         let facts = Facts { issuer, token_id, session, subject, issued_at, key_id, claims };
         guarded(|| Ok(self.shared.revocations.matches(&facts)))
     }

@@ -11,8 +11,9 @@ from typing import Any
 
 import jwt
 import pytest
-from adieu_server import Credentials, Server
+from adieu_server import REPOSITORY, Credentials, Server
 from conftest import TEST_TIMEOUT, eventually, new_id
+from fake_node import a_node_that_answers
 
 from adieu import Blocklist, InvalidClaimsError, token_id_of
 
@@ -250,6 +251,32 @@ def test_what_is_signed_stands_for_a_token_without_jti(
     for wrong in ("", "token", ".signature"):
         with pytest.raises(TypeError, match="signed JWT"):
             token_id_of(wrong)
+
+
+def test_a_page_of_a_node_revokes_keys_and_claims(follow: Follow) -> None:
+    page = json.loads((REPOSITORY / "crates/adieu-client/tests/fixtures/feed/kinds.json").read_text())
+    page["from_start"] = True
+    cut, other = 1_800_000_100, "https://other.example"
+    exp = cut + 10_000
+    with a_node_that_answers(json.dumps(page).encode(), holds=True) as url:
+        blocklist = follow(url, Credentials("shop", "secret"), max_staleness=2)
+
+        def revoked(kid: str | None = None, iat: int = cut, **claims: Any) -> bool:
+            return blocklist.is_revoked({"jti": "x", "iss": "adieu", "iat": iat, "exp": exp, **claims}, kid=kid)
+
+        key = "0d8f6a52-3c1b-4b7e-9a55-7e1f0c2d4b66"
+        assert revoked(key, iat=cut + 5000)
+        assert revoked("kid-1", iss=other)
+        assert not revoked("kid-1")
+        assert not revoked(key, iss=other)
+        assert revoked(iss=other, tenant=["globex", "acm\u00e9"])
+        assert not revoked(iss=other, tenant="acm\u00e9", iat=cut + 1)
+        assert not revoked(tenant="acm\u00e9")
+        assert revoked(device="7c9e6679-7425-40de-944b-e07fc1f90ae7", iat=cut + 1)
+        assert revoked(tenant=True, iat=cut + 2)
+        assert revoked(tenant=-5.0, iat=cut + 3)
+        assert not revoked(tenant=-5.0, iat=cut + 4)
+        assert not revoked(tenant=1, device="true")
 
 
 @pytest.mark.parametrize("issuer", [None, "https://shop.example"])

@@ -220,7 +220,7 @@ class Blocklist:
         Raises `StaleError` when the memory is stale, `InvalidClaimsError` for a payload that the node would reject, and
         `TypeError` if both ``jti`` and `token` are missing.
         """
-        if self._core is not None and (found := self._core.is_revoked(payload, self._subject_claim)) is not None:
+        if self._core is not None and (found := self._core.is_revoked(payload, self._subject_claim, kid)) is not None:
             return found
         claims = claims_of(payload, self._subject_claim, token, kid)
         complete_at = self._complete_at[0]

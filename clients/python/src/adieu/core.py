@@ -60,20 +60,21 @@ class CoreIndex:
 
     def is_revoked(self, claims: Claims) -> bool:
         """Returns whether a revocation matches the token, or one that could have matched it was removed."""
-        issuer, token_id, session, subject, issued_at, expires_at, _, _ = claims
+        issuer, token_id, session, subject, issued_at, expires_at, kid, payload = claims
         if token_id is None:
             raise TypeError("a token without jti is known by itself: give it as token")
         # No revocation has a name that is not UTF-8.
-        names = [name if name is None or _is_utf8(name) else "" for name in (issuer, token_id, session, subject)]
-        if self._core.matches(names[0], names[1] or "", names[2], names[3], issued_at):
+        names = [name if name is None or _is_utf8(name) else "" for name in (issuer, token_id, session, subject, kid)]
+        whole = payload if isinstance(payload, dict) else dict(payload)
+        if self._core.matches(names[0], names[1] or "", names[2], names[3], issued_at, names[4], whole):
             return True
         if expires_at is None:
             raise InvalidClaimsError("a token without exp outlives its revocation, and can't be judged")
         return expires_at + KEPT_AFTER_EXPIRY <= self._core.pruned_through
 
-    def cuts_off(self, issuer: str | None, _: Mapping[str, str], subject: str | None, issued_at: int) -> bool:
+    def cuts_off(self, issuer: str | None, payload: Mapping[str, str], subject: str | None, issued_at: int) -> bool:
         """Returns whether a token of this subject or with these claims, issued at this time, is revoked."""
-        return self._core.matches(issuer, "", None, subject, issued_at)
+        return self._core.matches(issuer, "", None, subject, issued_at, None, dict(payload))
 
     def remember(self, revocations: Iterable[Mapping[str, Any]]) -> None:
         """Applies what this process has revoked, until the feed brings it."""
