@@ -29,9 +29,9 @@ function fixture(name) {
   return Buffer.from(lines.map((line) => line.replace(/#.*/, '').replaceAll(' ', '')).join(''), 'hex');
 }
 
-test('a page of a node is read as documented', () => {
-  const page = new Page(fixture('v1.binary.hex'));
-  const json = JSON.parse(readFileSync(new URL('v1.json', FIXTURES), 'utf8'));
+for (const name of ['v1', 'kinds']) test(`a page of a node is read as documented: ${name}`, () => {
+  const page = new Page(fixture(`${name}.binary.hex`));
+  const json = JSON.parse(readFileSync(new URL(`${name}.json`, FIXTURES), 'utf8'));
   const { cursor, complete, fromStart, age, prunedThrough, issuer, maxStaleness } = page;
   const { entries, ...header } = json;
   assert.deepEqual(
@@ -41,7 +41,7 @@ test('a page of a node is read as documented', () => {
   const expected = entries.map((/** @type {Record<string, any>} */ entry) => ({
     issuer: entry.issuer,
     kind: entry.kind,
-    id: entry.id ?? '',
+    id: entry.id ?? (entry.kind === 'claim' ? `${entry.name}\x1f${entry.value}` : ''),
     issuedUntil: entry.issued_until ?? 0,
     lapsesAt: entry.lapses_at,
   }));
