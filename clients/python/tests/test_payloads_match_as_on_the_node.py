@@ -7,15 +7,16 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from adieu_server import REPOSITORY, Credentials, Server
+from adieu_server import REPOSITORY, Credentials, Server, running
 from conftest import TEST_TIMEOUT, eventually, new_id
 from fake_node import a_node_that_answers
 
-from adieu import Blocklist, InvalidClaimsError, token_id_of
+from adieu import Blocklist, InvalidClaimsError, RefusedError, token_id_of
 
 Follow = Callable[..., Blocklist]
 
@@ -251,6 +252,21 @@ def test_what_is_signed_stands_for_a_token_without_jti(
     for wrong in ("", "token", ".signature"):
         with pytest.raises(TypeError, match="signed JWT"):
             token_id_of(wrong)
+
+
+def test_everything_with_a_claim_ends_up_to_now(tmp_path: Path, follow: Follow) -> None:
+    with running(tmp_path / "adieu", ADIEU_REVOCABLE_CLAIMS="tenant") as server:
+        client = server.add_client("shop")
+        blocklist, elsewhere = (follow(server.url, client, timeout=TEST_TIMEOUT) for _ in range(2))
+        old = a_payload(tenant=["acme", 7])
+        assert not blocklist.is_revoked(old)
+        blocklist.revoke_claim("tenant", 7)
+        assert blocklist.is_revoked(old)
+        assert not blocklist.is_revoked(a_payload(tenant=["acme", 7])), "it was born revoked"
+        assert not blocklist.is_revoked({**old, "tenant": "acme"})
+        eventually(lambda: elsewhere.is_revoked(old))
+        with pytest.raises(RefusedError, match="revocable_claims"):
+            blocklist.revoke_claim("role", "editor")
 
 
 def test_a_page_of_a_node_revokes_keys_and_claims(follow: Follow) -> None:
