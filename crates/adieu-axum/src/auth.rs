@@ -1,12 +1,12 @@
 //! Login, refresh and logout, with responses ready to send.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use adieu::{
     Subject,
     session::{Origin, Scope, Selection, SessionError, Sessions, TokenOptions, TokenPair},
     time::{Clock as _, SystemClock, Timestamp},
-    token::TokenError,
+    token::{Claims, TokenError},
 };
 use axum::{
     Json,
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Auth {
     guard: Guard,
-    sessions: std::sync::Arc<Sessions>,
+    sessions: Arc<Sessions>,
     origin: Origin,
     /// Removes the cookies that the request carries more than once.
     unset_repeated: SetCookies,
@@ -134,7 +134,7 @@ impl Auth {
             false => SetCookies::default(),
         };
         match ended {
-            Ok(ended) => Ok(LoggedOut { sessions_ended: ended.sessions, unset }),
+            Ok(ended) => Ok(LoggedOut { sessions_ended: ended.sessions, claims: ended.claims, unset }),
             Err(error) => Err(self.guard.reject(error).unsetting(unset)),
         }
     }
@@ -249,6 +249,8 @@ impl IntoResponse for Tokens {
 pub struct LoggedOut {
     /// The number of sessions that ended.
     pub sessions_ended: usize,
+    /// The claims of the token that was used.
+    pub claims: Claims,
     unset: SetCookies,
 }
 

@@ -19,6 +19,7 @@ use adieu::{
     Subject,
     session::{Origin, RefreshToken, Selection, SessionError, Sessions, TokenOptions, TokenPair},
     time::Clock,
+    token::Claims,
 };
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, MutexGuard};
@@ -158,13 +159,32 @@ impl Accounts {
         &self,
         account: &Account,
         origin: Origin,
-        mut options: TokenOptions,
+        options: TokenOptions,
     ) -> Result<TokenPair, ApiError> {
+        let options = Self::login_options(account, options)?;
+        let tokens = self.sessions.log_in_with(account.id.clone(), origin, &options).await?;
+        self.confirm_login(account, &tokens.claims).await?;
+        Ok(tokens)
+    }
+
+    /// Adds the claims of an account that has just been authenticated. The caller starts the session, and then calls
+    /// [`Accounts::confirm_login`].
+    ///
+    /// # Errors
+    /// [`ApiError::PasswordChangeRequired`] if the account must change its password first.
+    pub fn login_options(account: &Account, mut options: TokenOptions) -> Result<TokenOptions, ApiError> {
         if account.must_change_password {
             return Err(ApiError::PasswordChangeRequired);
         }
         options.access_claims.extend(claims(account));
-        let tokens = self.sessions.log_in_with(account.id.clone(), origin, &options).await?;
+        Ok(options)
+    }
+
+    /// Ends a session that was just started if the account has changed since it was authenticated.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidCredentials`] if the account has changed; the session has then ended.
+    pub async fn confirm_login(&self, account: &Account, started: &Claims) -> Result<(), ApiError> {
         let same = self.store.by_id(&account.id).await?.is_some_and(|now| {
             !now.is_disabled
                 && !now.must_change_password
@@ -173,10 +193,10 @@ impl Accounts {
         });
         if same {
             self.last_logins.note(&account.id, self.clock.now());
-            return Ok(tokens);
+            return Ok(());
         }
-        if let Some(session) = tokens.claims.session {
-            self.sessions.end_sessions(Selection::Owned(session, account.id.clone())).await?;
+        if let Some(session) = &started.session {
+            self.sessions.end_sessions(Selection::Owned(session.clone(), account.id.clone())).await?;
         }
         Err(ApiError::InvalidCredentials)
     }
@@ -199,14 +219,23 @@ impl Accounts {
     ///
     /// # Errors
     /// See [`Sessions::refresh`]; also if the account is gone, which ends the session.
-    pub async fn refresh(&self, token: &RefreshToken, mut options: TokenOptions) -> Result<TokenPair, SessionError> {
-        match self.store.by_id(token.subject()).await? {
+    pub async fn refresh(&self, token: &RefreshToken, options: TokenOptions) -> Result<TokenPair, SessionError> {
+        let options = self.refresh_options(token.subject(), options).await?;
+        self.sessions.refresh_with(token, &options).await
+    }
+
+    /// Adds the claims of an account, for new tokens of one of its sessions.
+    ///
+    /// # Errors
+    /// If the account is gone or disabled, which ends its sessions.
+    pub async fn refresh_options(&self, id: &Subject, mut options: TokenOptions) -> Result<TokenOptions, SessionError> {
+        match self.store.by_id(id).await? {
             Some(account) if !account.is_disabled => {
                 options.access_claims.extend(claims(&account));
-                self.sessions.refresh_with(token, &options).await
+                Ok(options)
             }
             _ => {
-                self.sessions.end_sessions(Selection::OfSubject(token.subject().clone())).await?;
+                self.sessions.end_sessions(Selection::OfSubject(id.clone())).await?;
                 Err(SessionError::ended())
             }
         }

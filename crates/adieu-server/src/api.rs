@@ -21,6 +21,7 @@ mod introspect;
 mod issued;
 mod middleware;
 mod origins;
+mod pages;
 mod push_error;
 mod relay;
 mod revocation;
@@ -172,10 +173,15 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<ApiService, adieu::
     let streams = Shares::at_most(session_events::MAX_STREAMS);
     let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard, streams }));
 
+    let pages = match settings.pages {
+        true => pages::router(api.clone())?,
+        false => Router::new(),
+    };
     let (router, document) = documented(settings.max_body_bytes.get()).split_for_parts();
     let router = router
         .route_layer(from_fn_with_state(api.clone(), feed::also_when_it_has_ended_before))
         .with_state(api)
+        .merge(pages)
         // By default the page would show a badge from a validator on the network.
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")));
     Ok(ApiService::new(router, verdicts, &settings, metrics))

@@ -230,6 +230,11 @@ pub struct Settings {
     #[config(env = "ADIEU_REGISTRATION", deserialize_with = text)]
     pub registration: Option<Registration>,
 
+    /// Whether the server has pages for people: `/account`, where users see and end their sessions. With "false" there is only the
+    /// API.
+    #[config(env = "ADIEU_PAGES", default = true, deserialize_with = text)]
+    pub pages: bool,
+
     /// The minimum number of characters of a new password. The default rejects only the empty one, so that clients of a small
     /// Flask API continue to work; NIST SP 800-63B requires 15, or 8 with a second factor.
     #[config(env = "ADIEU_MIN_PASSWORD_LENGTH", default = "1", deserialize_with = text)]

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod address;
 pub mod api;
 pub mod audit;
+mod calendar;
 pub mod cli;
 mod client_name;
 pub mod clients;
@@ -26,6 +27,7 @@ pub mod metrics;
 pub mod node;
 #[cfg(unix)]
 pub mod notify;
+mod pages;
 pub mod password;
 pub mod relay;
 mod shares;

@@ -1,6 +1,6 @@
 //! Users: registering, and what they do with their own account.
 
-use adieu::Subject;
+use adieu::{Subject, token::Claims};
 use adieu_axum::AfterBody;
 use axum::{Json, extract::State, http::StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -152,6 +152,85 @@ impl Api {
             .await;
     }
 
+    /// Verifies the password of the user whose token this is, as a login does.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidCredentials`] if it is another one; also if there were too many attempts.
+    pub(super) async fn confirm_password(
+        &self,
+        token: &Claims,
+        password: &Password,
+        client: &Client,
+    ) -> Result<Account, ApiError> {
+        let account = self.account(&token.subject).await?;
+        self.authenticate(&account.username, password, client).await
+    }
+
+    /// # Errors
+    /// [`ApiError::Forbidden`] if strangers may not register.
+    pub(super) fn require_registration(&self) -> Result<(), ApiError> {
+        match self.settings.registration() {
+            Registration::Open => Ok(()),
+            Registration::Closed => Err(ApiError::Forbidden("Registration is closed.".into())),
+        }
+    }
+
+    /// Adds a user, within the limit of its address.
+    ///
+    /// # Errors
+    /// Fails if the name is taken, or if there were too many registrations.
+    pub(super) async fn register(
+        &self,
+        username: Username,
+        password: &Password,
+        client: &Client,
+    ) -> Result<(), ApiError> {
+        self.node.limits.registration(client.address)?;
+        let account = self.node.accounts.add(username, password, Role::User, Some(client.address)).await?;
+        audit::Entry::of(&account.id).record(Event::AccountAdded, client.address).await;
+        Ok(())
+    }
+
+    /// Changes the password of the user whose token this is, and ends the user's other sessions.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidCredentials`] if `current` is not the password.
+    pub(super) async fn change_password(
+        &self,
+        token: &Claims,
+        current: &Password,
+        chosen: &Password,
+        client: &Client,
+    ) -> Result<(), ApiError> {
+        let account = self.confirm_password(token, current, client).await?;
+        if account.must_change_password {
+            require_another(current, chosen)?;
+        }
+        self.node.accounts.change_password(&account, chosen, token.session.clone(), client.address).await?;
+        audit::Entry { session: token.session.clone(), ..audit::Entry::of(&account.id) }
+            .record(Event::PasswordChanged, client.address)
+            .await;
+        Ok(())
+    }
+
+    /// Changes the password of a user without a token, and ends the user's sessions.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidCredentials`] if `current` is not the password.
+    pub(super) async fn replace_password(
+        &self,
+        username: &Username,
+        current: &Password,
+        chosen: &Password,
+        client: &Client,
+    ) -> Result<(), ApiError> {
+        let account = self.authenticate(username, current, client).await?;
+        require_another(current, chosen)?;
+        self.node.accounts.change_password(&account, chosen, None, client.address).await?;
+        audit::Entry::of(&account.id).record(Event::PasswordChanged, client.address).await;
+        Ok(())
+    }
+
     /// Returns the account with this id, if it is the caller's own or the caller is an administrator. For other
     /// callers it is not found.
     async fn visible_account(&self, token: &AccessToken, id: &Subject) -> Result<Account, ApiError> {
@@ -184,17 +263,13 @@ pub(super) async fn register(
     client: Client,
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<Message>), ApiError> {
-    if api.settings.registration() == Registration::Closed {
-        return Err(ApiError::Forbidden("Registration is closed.".into()));
-    }
+    api.require_registration()?;
     let minimum = api.settings.min_password_length.get();
     let username = fields.required("username", |text| Username::chosen(&text));
     let password = fields.required("password", |text| Password::chosen(text.into(), minimum));
     let (username, password) = fields.finish((username, password))?;
 
-    api.node.limits.registration(client.address)?;
-    let account = api.node.accounts.add(username, &password, Role::User, Some(client.address)).await?;
-    audit::Entry::of(&account.id).record(Event::AccountAdded, client.address).await;
+    api.register(username, &password, &client).await?;
     Ok((StatusCode::CREATED, Message::new("User created successfully.")))
 }
 
@@ -216,20 +291,10 @@ pub(super) async fn change_password(
     let chosen = fields.required("new_password", |text| Password::chosen(text.into(), minimum));
     let (current, chosen) = fields.finish((current, chosen))?;
 
-    let account = api.account(token.subject()).await?;
-    let wrong = |error| match error {
+    api.change_password(&token, &current, &chosen, &client).await.map_err(|error| match error {
         ApiError::InvalidCredentials => FieldErrors::one("password", "Not the current password.").into(),
         other => other,
-    };
-    let account = api.authenticate(&account.username, &current, &client).await.map_err(wrong)?;
-    if account.must_change_password {
-        require_another(&current, &chosen)?;
-    }
-    let (session, address) = (token.session.clone(), client.address);
-    api.node.accounts.change_password(&account, &chosen, session, address).await.map_err(wrong)?;
-    audit::Entry { session: token.session.clone(), ..audit::Entry::of(&account.id) }
-        .record(Event::PasswordChanged, client.address)
-        .await;
+    })?;
     Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await?))
 }
 
@@ -255,10 +320,7 @@ pub(super) async fn replace_password(
     let chosen = fields.required("new_password", |text| Password::chosen(text.into(), minimum));
     let (username, current, chosen) = fields.finish((username, current, chosen))?;
 
-    let account = api.authenticate(&username, &current, &client).await?;
-    require_another(&current, &chosen)?;
-    api.node.accounts.change_password(&account, &chosen, None, client.address).await?;
-    audit::Entry::of(&account.id).record(Event::PasswordChanged, client.address).await;
+    api.replace_password(&username, &current, &chosen, &client).await?;
     Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await?))
 }
 

@@ -244,7 +244,7 @@ pub(super) async fn list_sessions_of_user(
 ) -> Result<Json<SessionList>, ApiError> {
     let part = PartFields::<SessionId>::take(&mut fields).finish(fields)?;
     let account = api.account(&user).await?;
-    api.sessions_of(&account.id, &part, &token).await
+    api.sessions_of(&account.id, &part, &token).await.map(Json)
 }
 
 /// Ends all sessions of a user, who can log in again.

@@ -4,7 +4,7 @@ use std::{net::IpAddr, ops::Deref};
 
 use adieu::{Issuer, session::Origin, token::TokenError};
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, Path},
+    extract::{ConnectInfo, FromRef, FromRequestParts, Path},
     http::{HeaderValue, header, request::Parts},
 };
 use serde_json::Value;
@@ -19,12 +19,16 @@ pub(super) struct Client {
     pub(super) origin: Origin,
 }
 
-impl FromRequestParts<Api> for Client {
+impl<S: Send + Sync> FromRequestParts<S> for Client
+where
+    Api: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let ConnectInfo(peer) =
-            ConnectInfo::<Peer>::from_request_parts(parts, api).await.map_err(ApiError::internal)?;
+            ConnectInfo::<Peer>::from_request_parts(parts, state).await.map_err(ApiError::internal)?;
+        let api = Api::from_ref(state);
         let address = api.proxies.client_address(peer, &parts.headers);
         let user_agent = parts.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
         Ok(Self { address, origin: Origin::of_request(Some(address), user_agent) })

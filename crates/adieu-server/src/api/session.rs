@@ -4,6 +4,7 @@ use adieu::{
     SessionId, Subject,
     revocation::MAX_LEEWAY,
     session::{Scope, Selection, Session},
+    token::Claims,
 };
 use adieu_axum::{PresentedToken, SetCookies};
 use axum::{Json, extract::State};
@@ -62,21 +63,9 @@ pub(super) async fn log_in(
     let (username, password) = fields.finish((username, password))?;
 
     let account = api.authenticate(&username, &password, &client).await?;
-    match api.node.accounts.log_in(&account, client.origin.clone(), api.token_options(None)).await {
-        Ok(pair) => {
-            api.node.metrics.logins.inc();
-            audit::Entry { session: pair.claims.session.clone(), ..audit::Entry::of(&account.id) }
-                .record(Event::Login, client.address)
-                .await;
-            api.issued(pair, delivery)
-        }
-        Err(error) => {
-            if matches!(error, ApiError::InvalidCredentials) {
-                api.note_failed_login(&username, &client).await;
-            }
-            Err(error)
-        }
-    }
+    let pair = api.node.accounts.log_in(&account, client.origin.clone(), api.token_options(None)).await;
+    api.record_login(&username, pair.as_ref().map(|pair| &pair.claims), &client).await;
+    api.issued(pair?, delivery)
 }
 
 /// Exchanges a refresh token for new tokens.
@@ -132,14 +121,7 @@ pub(super) async fn log_out(
         wait.grant_cut_off(MAX_LEEWAY);
     }
     let ended = api.node.sessions.log_out(token.as_str(), scope).await?;
-    api.node.metrics.logouts.inc();
-    audit::Entry {
-        scope: Some(scope_name(scope)),
-        sessions_ended: Some(ended.sessions),
-        ..audit::Entry::of_claims(&ended.claims, api.node.sessions.issuer())
-    }
-    .record(Event::Logout, client.address)
-    .await;
+    api.record_logout(&ended.claims, scope, ended.sessions, &client).await;
     let everywhere = wait.until_everywhere(&api.node.feed).await?;
     Ok((api.removed_cookies(token.place), Message::revoked("Successfully logged out", everywhere)))
 }
@@ -156,7 +138,7 @@ pub(super) async fn list(
     Query(mut fields): Query,
 ) -> Result<Json<SessionList>, ApiError> {
     let part = PartFields::<SessionId>::take(&mut fields).finish(fields)?;
-    api.sessions_of(token.subject(), &part, &token).await
+    api.sessions_of(token.subject(), &part, &token).await.map(Json)
 }
 
 /// Ends one of the caller's sessions; for an administrator, anyone's.
@@ -180,29 +162,70 @@ pub(super) async fn end(
     } else {
         Selection::Owned(session.clone(), by.clone())
     };
-    let sessions_ended = api.node.sessions.end_sessions(selection).await?;
-    if sessions_ended == 0 {
-        return Err(ApiError::NotFound);
-    }
-    audit::Entry {
-        session: Some(session),
-        actor: Some(by),
-        sessions_ended: Some(sessions_ended),
-        ..audit::Entry::default()
-    }
-    .record(Event::SessionsEnded, client.address)
-    .await;
+    api.end_session(selection, session, by, &client).await?;
     Ok(Message::revoked("Session ended.", wait.until_everywhere(&api.node.feed).await?))
 }
 
 impl Api {
+    /// Counts and records a login of a user who was authenticated: that it started a session, or that it came to nothing.
+    pub(super) async fn record_login(&self, username: &Username, started: Result<&Claims, &ApiError>, client: &Client) {
+        match started {
+            Ok(claims) => {
+                self.node.metrics.logins.inc();
+                audit::Entry { session: claims.session.clone(), ..audit::Entry::of(&claims.subject) }
+                    .record(Event::Login, client.address)
+                    .await;
+            }
+            Err(ApiError::InvalidCredentials) => self.note_failed_login(username, client).await,
+            Err(_) => {}
+        }
+    }
+
+    /// Counts and records a logout with the token that has these claims.
+    pub(super) async fn record_logout(&self, claims: &Claims, scope: Scope, sessions_ended: usize, client: &Client) {
+        self.node.metrics.logouts.inc();
+        audit::Entry {
+            scope: Some(scope_name(scope)),
+            sessions_ended: Some(sessions_ended),
+            ..audit::Entry::of_claims(claims, self.node.sessions.issuer())
+        }
+        .record(Event::Logout, client.address)
+        .await;
+    }
+
+    /// Ends a session, which the selection describes, for the user who asks.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if there is no such session.
+    pub(super) async fn end_session(
+        &self,
+        selection: Selection,
+        session: SessionId,
+        by: Subject,
+        client: &Client,
+    ) -> Result<(), ApiError> {
+        let sessions_ended = self.node.sessions.end_sessions(selection).await?;
+        if sessions_ended == 0 {
+            return Err(ApiError::NotFound);
+        }
+        audit::Entry {
+            session: Some(session),
+            actor: Some(by),
+            sessions_ended: Some(sessions_ended),
+            ..audit::Entry::default()
+        }
+        .record(Event::SessionsEnded, client.address)
+        .await;
+        Ok(())
+    }
+
     /// Returns a part of the sessions of a subject.
     pub(super) async fn sessions_of(
         &self,
         subject: &Subject,
         part: &Part<SessionId>,
-        token: &AccessToken,
-    ) -> Result<Json<SessionList>, ApiError> {
+        token: &adieu_axum::AccessToken,
+    ) -> Result<SessionList, ApiError> {
         let mut sessions = self.node.sessions.store().sessions_of(subject, part.after.as_ref(), part.fetch()).await?;
         let next = part.cut(&mut sessions, |session| session.id.to_string());
         Ok(self.session_list(&sessions, next, token))
@@ -224,14 +247,14 @@ impl Api {
             None => store.sessions(after, part.fetch()).await?,
         };
         let next = part.cut(&mut sessions, |session| SessionCursor(session.key()).to_string());
-        Ok(self.session_list(&sessions, next, token))
+        Ok(Json(self.session_list(&sessions, next, token)))
     }
 
     /// Lists the sessions that have not expired.
-    fn session_list(&self, sessions: &[Session], next: Option<String>, token: &AccessToken) -> Json<SessionList> {
+    fn session_list(&self, sessions: &[Session], next: Option<String>, token: &adieu_axum::AccessToken) -> SessionList {
         let now = self.node.clock.now();
         let details = |session| SessionDetails::new(session, token.session.as_ref());
         let sessions = sessions.iter().filter(|session| session.is_live(now)).map(details).collect();
-        Json(SessionList { sessions, next })
+        SessionList { sessions, next }
     }
 }

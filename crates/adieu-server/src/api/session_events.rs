@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::ready, time::Duration};
 
-use adieu::token::TokenError;
+use adieu::{Subject, token::TokenError};
 use adieu_axum::TokenEnd;
 use axum::{
     extract::State,
@@ -40,7 +40,15 @@ const RETRY: Duration = Duration::from_secs(1);
     docs::TwoTokens, docs::Refusals, docs::TooManyStreams, docs::Unavailable,
 ))]
 pub(super) async fn events(State(api): State<Api>, token: AccessToken, end: TokenEnd) -> Result<Response, ApiError> {
-    let share = api.streams.take(token.subject().clone()).ok_or(ApiError::TooManyStreams)?;
+    open(&api, token.subject(), end)
+}
+
+/// Returns the stream of a user's token.
+///
+/// # Errors
+/// [`ApiError::TooManyStreams`] if the user has too many.
+pub(super) fn open(api: &Api, subject: &Subject, end: TokenEnd) -> Result<Response, ApiError> {
+    let share = api.streams.take(subject.clone()).ok_or(ApiError::TooManyStreams)?;
     let opened = Event::default().retry(RETRY).comment("open");
     let mut leaving = api.node.is_leaving.subscribe();
     let ended = async move {

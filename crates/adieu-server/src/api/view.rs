@@ -130,26 +130,26 @@ impl From<&Account> for UserDetails {
 pub(super) struct SessionDetails {
     /// The `sid` of its tokens.
     #[schema(example = "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22")]
-    id: String,
+    pub(super) id: String,
     /// The id of its user.
     user_id: String,
     /// When the user logged in.
     #[schema(example = 1_800_000_000)]
-    created_at: u64,
+    pub(super) created_at: u64,
     /// When it was last used; behind by up to half a minute.
     #[schema(example = 1_800_000_600)]
-    last_seen_at: u64,
+    pub(super) last_seen_at: u64,
     /// When it ends if it is not refreshed before.
     #[schema(example = 1_802_592_000)]
     expires_at: u64,
     /// From where the user logged in.
     #[schema(value_type = Option<String>, example = "192.0.2.1")]
-    address: Option<IpAddr>,
+    pub(super) address: Option<IpAddr>,
     /// What the client called itself, cut to 256 characters.
     #[schema(example = "curl/8.10.1")]
-    user_agent: Option<String>,
+    pub(super) user_agent: Option<String>,
     /// Whether it is the session of the token that asks.
-    current: bool,
+    pub(super) current: bool,
 }
 
 impl SessionDetails {
@@ -273,6 +273,11 @@ impl<T: TryFrom<String, Error: std::fmt::Display>> PartFields<T> {
 }
 
 impl<T> Part<T> {
+    /// Returns the first part, as long as one may be.
+    pub(super) const fn longest() -> Self {
+        Self { after: None, limit: MAX_LIMIT }
+    }
+
     fn new(after: Option<T>, limit: Option<usize>) -> Self {
         Self { after, limit: limit.unwrap_or(DEFAULT_LIMIT) }
     }

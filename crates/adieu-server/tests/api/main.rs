@@ -22,6 +22,7 @@ mod logout;
 mod one_verdict_per_token;
 mod other_origins;
 mod page_in_a_browser;
+mod pages;
 mod passwords;
 mod provider;
 mod refusals;

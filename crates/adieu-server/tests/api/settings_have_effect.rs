@@ -75,6 +75,16 @@ async fn rotation_grace() {
 }
 
 #[tokio::test]
+async fn pages() {
+    for (pages, status) in [("true", 200), ("false", 404)] {
+        let app = TestApp::with(&[("pages", pages)]).await;
+        for path in ["/account", "/assets/x/style.css"] {
+            assert_eq!(reqwest::get(app.url(path)).await.unwrap().status(), status, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn max_sessions_per_user() {
     let app = TestApp::with(&[("max_sessions_per_user", "2")]).await.with_user("jose").await;
     let logins = [app.log_in("jose").await, app.log_in("jose").await, app.log_in("jose").await];

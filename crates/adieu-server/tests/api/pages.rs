@@ -1,0 +1,227 @@
+//! The pages of users, as requests: what a browser does with them is tested in `tests/pages`.
+
+use reqwest::{Response, header::HeaderMap};
+use serde_json::Value;
+
+use crate::support::{PASSWORD, TestApp};
+
+const POLICY: &str = "default-src 'none'; script-src 'nonce-…'; style-src 'nonce-…'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+type Form<'a> = &'a [(&'a str, &'a str)];
+
+/// A browser, as far as cookies go.
+struct Browser<'a> {
+    app: &'a TestApp,
+    client: reqwest::Client,
+    cookies: Vec<(String, String)>,
+}
+
+impl<'a> Browser<'a> {
+    fn new(app: &'a TestApp) -> Self {
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { app, client, cookies: Vec::new() }
+    }
+
+    async fn logged_in(app: &'a TestApp, username: &str) -> Self {
+        let mut browser = Self::new(app);
+        let response = browser.post("/account/login", &[("username", username), ("password", PASSWORD)], &[]).await;
+        assert_eq!(response.status(), 200);
+        for header in response.headers().get_all("set-cookie") {
+            let header = header.to_str().unwrap();
+            assert!(
+                header.starts_with("__Host-") && header.contains("; Secure") && header.contains("; Path=/"),
+                "{header}"
+            );
+            assert_eq!(header.contains("; HttpOnly"), !header.starts_with("__Host-csrf"), "{header}");
+            let (name, value) = header.split(';').next().unwrap().split_once('=').unwrap();
+            browser.cookies.push((name.to_owned(), value.to_owned()));
+        }
+        assert_eq!(browser.cookies.len(), 4);
+        browser
+    }
+
+    fn cookie(&self, name: &str) -> &str {
+        &self.cookies.iter().find(|(named, _)| named == name).unwrap().1
+    }
+
+    fn cookies(&self) -> String {
+        self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
+    async fn post(&self, path: &str, form: Form<'_>, headers: &[(&'static str, &str)]) -> Response {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let mut request = self.client.post(self.app.url(path)).header("accept", "application/json").body(body);
+        request = request.header("content-type", "application/x-www-form-urlencoded").header("cookie", self.cookies());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    }
+
+    async fn get(&self, path: &str, accept: &str) -> Response {
+        let request = self.client.get(self.app.url(path)).header("accept", accept).header("cookie", self.cookies());
+        request.send().await.unwrap()
+    }
+
+    async fn is_logged_in(&self) -> bool {
+        self.get("/account", "application/json").await.status() == 200
+    }
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_page_restricts_what_browsers_and_caches_do() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let browser = Browser::logged_in(&app, "jose").await;
+    for browser in [&browser, &Browser::new(&app)] {
+        let response = browser.get("/account", "text/html").await;
+        assert_eq!(response.status(), 200);
+        let headers = response.headers().clone();
+        let page = response.text().await.unwrap();
+        let policy = header(&headers, "content-security-policy");
+        let (_, nonce) = policy.split_once("'nonce-").unwrap();
+        let nonce = nonce.split('\'').next().unwrap();
+        assert_eq!(nonce.len(), 22);
+        assert_eq!(page.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
+        assert_eq!(policy.replace(nonce, "…"), POLICY);
+        assert_eq!(header(&headers, "cache-control"), "no-store");
+        assert_eq!(header(&headers, "referrer-policy"), "same-origin");
+        assert_eq!(header(&headers, "x-content-type-options"), "nosniff");
+        let again = browser.get("/account", "text/html").await;
+        assert_ne!(header(again.headers(), "content-security-policy"), policy);
+    }
+}
+
+#[tokio::test]
+async fn each_change_needs_the_csrf_value_of_its_token_and_a_page_of_this_origin() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let browser = Browser::logged_in(&app, "jose").await;
+    let access = browser.cookie("__Host-csrf_access_token");
+    let refresh = browser.cookie("__Host-csrf_refresh_token");
+    let session = app.claims(&app.log_in("jose").await).session.unwrap();
+    let changes: [(&str, Form<'_>, &str); 6] = [
+        ("/account/refresh", &[], refresh),
+        ("/account/sessions/end", &[("session", session.as_str())], access),
+        ("/account/password", &[("password", PASSWORD), ("new_password", PASSWORD)], access),
+        ("/account/logout", &[("scope", "others")], access),
+        ("/account/logout", &[("scope", "all"), ("password", PASSWORD)], access),
+        ("/account/logout", &[], access),
+    ];
+    for (path, form, _) in changes {
+        for value in [None, Some(""), Some("x")] {
+            let mut form = form.to_vec();
+            form.extend(value.map(|value| ("csrf_token", value)));
+            let response = browser.post(path, &form, &[]).await;
+            assert_eq!(response.status(), 401, "{path} {value:?}");
+        }
+        assert!(browser.is_logged_in().await, "{path}");
+    }
+    for (path, form, csrf) in changes.into_iter().chain([
+        ("/account/login", &[("username", "jose"), ("password", PASSWORD)][..], ""),
+        ("/account/register", &[("username", "ana"), ("password", PASSWORD)], ""),
+        ("/account/new-password", &[("username", "jose"), ("password", PASSWORD), ("new_password", "x")], ""),
+    ]) {
+        let form = [form, &[("csrf_token", csrf)]].concat();
+        for foreign in
+            [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "https://a.example")]
+        {
+            let response = browser.post(path, &form, &[foreign]).await;
+            assert_eq!(response.status(), 403, "{path} {foreign:?}");
+        }
+        assert!(browser.is_logged_in().await, "{path}");
+    }
+    let own = [("sec-fetch-site", "same-origin")];
+    assert_eq!(browser.post("/account/logout", &[("csrf_token", access)], &own).await.status(), 200);
+    assert!(!browser.is_logged_in().await);
+}
+
+#[tokio::test]
+async fn all_sessions_end_only_with_the_password() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let browser = Browser::logged_in(&app, "jose").await;
+    let csrf = ("csrf_token", browser.cookie("__Host-csrf_access_token"));
+    for wrong in [&[][..], &[("password", "")], &[("password", "wrong")]] {
+        let form = [&[("scope", "all"), csrf], wrong].concat();
+        assert_eq!(browser.post("/account/logout", &form, &[]).await.status(), 401);
+        assert!(browser.is_logged_in().await);
+    }
+    let form = [("scope", "all"), csrf, ("password", PASSWORD)];
+    assert_eq!(browser.post("/account/logout", &form, &[]).await.status(), 200);
+    assert!(!browser.is_logged_in().await);
+}
+
+#[tokio::test]
+async fn only_ones_own_sessions_can_be_ended() {
+    let app = TestApp::start().await.with_user("jose").await.with_admin("boss").await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let session = app.claims(&app.log_in("jose").await).session.unwrap();
+    let csrf = boss.cookie("__Host-csrf_access_token");
+    let response =
+        boss.post("/account/sessions/end", &[("session", session.as_str()), ("csrf_token", csrf)], &[]).await;
+    assert_eq!(response.status(), 404);
+}
+
+#[tokio::test]
+async fn the_cookies_are_for_the_pages_only() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let browser = Browser::logged_in(&app, "jose").await;
+    assert_eq!(browser.get("/sessions", "application/json").await.status(), 401);
+    let tokens = app.log_in("jose").await;
+    let request = reqwest::Client::new().get(app.url("/account")).header("accept", "application/json");
+    assert_eq!(request.bearer_auth(&tokens.access).send().await.unwrap().status(), 401);
+}
+
+#[tokio::test]
+async fn a_page_of_an_application_gets_json() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let browser = Browser::logged_in(&app, "jose").await;
+    let shown: Value = browser.get("/account", "application/json").await.json().await.unwrap();
+    assert_eq!((&shown["username"], &shown["sessions"][0]["current"]), (&"jose".into(), &true.into()));
+    assert!((890..=900).contains(&shown["expires_in"].as_u64().unwrap()), "{shown}");
+}
+
+#[tokio::test]
+async fn input_of_any_kind_is_answered() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let browser = Browser::logged_in(&app, "jose").await;
+    let long = "\u{202e}<b>".repeat(2_000);
+    let csrf = browser.cookie("__Host-csrf_access_token");
+    for path in ["login", "register", "new-password", "refresh", "logout", "sessions/end", "password"] {
+        for form in [
+            &[
+                ("csrf_token", csrf),
+                ("username", &long),
+                ("password", &long),
+                ("new_password", &long),
+                ("session", &long),
+                ("scope", &long),
+            ][..],
+            &[
+                ("csrf_token", csrf),
+                ("csrf_token", csrf),
+                ("username", "a"),
+                ("username", "b"),
+                ("session", "a"),
+                ("session", "b"),
+                ("scope", "a"),
+                ("scope", "b"),
+            ],
+            &[
+                ("csrf_token", csrf),
+                ("username", "\0"),
+                ("password", "\0"),
+                ("new_password", "\0"),
+                ("session", "\0"),
+                ("scope", "\0"),
+            ],
+        ] {
+            let status = browser.post(&format!("/account/{path}"), form, &[]).await.status().as_u16();
+            assert!((400..500).contains(&status), "{path} {status}");
+        }
+    }
+    assert!(browser.is_logged_in().await);
+}

@@ -1,0 +1,62 @@
+/** Writes screenshots of the account page: `node tests/pages/screenshots.mjs FOLDER`, as WebP. With `png` as another argument, as PNG. */
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { DEVICES, close, logIn, person, session, start } from './support.mjs';
+
+const [folder = 'target/screenshots', format = 'webp'] = process.argv.slice(2);
+mkdirSync(folder, { recursive: true });
+/** @type {(() => unknown)[]} */
+const afterwards = [];
+const t = /** @type {any} */ ({ after: (/** @type {() => unknown} */ action) => afterwards.push(action) });
+
+try {
+  const node = await start(t);
+  for (const [width, scheme] of /** @type {const} */ ([[360, 'dark'], [360, 'light'], [768, 'light'], [768, 'dark'], [1440, 'light'], [1440, 'dark']])) {
+    const name = `${width}-${scheme}`;
+    await session(node, 'jose', DEVICES.iphone, '198.51.100.20');
+    await session(node, 'jose', DEVICES.android, '203.0.113.77');
+    await session(node, 'jose', DEVICES.curl, '192.0.2.77');
+    const headers = { 'x-forwarded-for': '203.0.113.9' };
+    const context = await person(t, node.url, {
+      viewport: { width, height: width < 700 ? 740 : 640 }, colorScheme: scheme, userAgent: DEVICES.firefox, extraHTTPHeaders: headers,
+      deviceScaleFactor: 2, errors: /./,
+    });
+    const shot = async (/** @type {import('playwright-core').Page} */ page, /** @type {string} */ what) => {
+      const protocol = await context.newCDPSession(page);
+      const { cssContentSize: content } = await protocol.send('Page.getLayoutMetrics');
+      const height = await page.evaluate(() => document.querySelector('main')?.getBoundingClientRect().bottom ?? 0);
+      const clip = { x: 0, y: 0, width: content.width, height, scale: 1 };
+      const options = { format: /** @type {any} */ (format), clip, captureBeyondViewport: true, ...(format === 'webp' && { quality: 80 }) };
+      const { data } = await protocol.send('Page.captureScreenshot', options);
+      writeFileSync(join(folder, `${what}-${name}.${format}`), Buffer.from(data, 'base64'));
+    };
+    const wrong = await logIn(context, 'jose', 'wrong');
+    await shot(wrong, 'login');
+    await wrong.close();
+    const page = await logIn(context, 'jose');
+    await page.getByRole('heading', { name: 'Where you are logged in' }).waitFor();
+    await shot(page, 'account');
+    await page.getByRole('button', { name: 'Log out Chrome on Android' }).first().click();
+    await page.getByText('ended just now').waitFor();
+    await page.mouse.move(0, 0);
+    await shot(page, 'ended');
+    await page.locator('summary').first().click();
+    await shot(page, 'password');
+    await context.setOffline(true);
+    await page.getByText('You are offline.').waitFor();
+    await shot(page, 'offline');
+    await context.setOffline(false);
+    await page.getByRole('button', { name: 'Log out everywhere else' }).click();
+    await page.getByText('All other sessions have been ended.').waitFor();
+    await page.reload();
+    await shot(page, 'alone');
+    await page.getByRole('button', { name: 'Log out', exact: true }).click();
+    await page.getByText('You have logged out.').waitFor();
+    await context.close();
+  }
+} finally {
+  await close();
+  for (const action of afterwards) await action();
+}

@@ -1,0 +1,102 @@
+/** A real browser in front of a real node. */
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+
+import { chromium } from 'playwright-core';
+
+import { Node } from '../../clients/node/test/support/node.js';
+
+/** @typedef {import('node:test').TestContext} TestContext */
+/** @typedef {import('playwright-core').Page} Page */
+/** @typedef {import('playwright-core').BrowserContextOptions & { errors?: RegExp }} Options */
+
+export const PASSWORD = 'correct horse battery staple';
+/** Devices, as their browsers name themselves. */
+export const DEVICES = {
+  firefox: 'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0',
+  iphone: 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Mobile/15E148 Safari/604.1',
+  android: 'Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0 Mobile Safari/537.36',
+  curl: 'curl/8.10.1',
+};
+
+const browser = await chromium.launch({
+  executablePath: ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path)),
+  args: ['--no-sandbox', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+});
+
+/** How to close the browsers of a test, which is done before its node stops. @type {WeakMap<TestContext, (() => Promise<void>)[]>} */
+const closing = new WeakMap();
+
+export const close = () => browser.close();
+
+/**
+ * Opens a browser of a person, with cookies of its own. After the test, it fails if the browser reported an error, a violation of the
+ * content security policy or a request to another host.
+ * @param {TestContext} t @param {string} url
+ * @param {Options} [options] `errors` are expected in the console
+ */
+export async function person(t, url, { errors, ...options } = {}) {
+  const context = await browser.newContext({ locale: 'en-GB', baseURL: url, ...options });
+  /** @type {string[]} */
+  const reported = [];
+  context.on('request', (request) => {
+    if (!request.url().startsWith(`${url}/`)) reported.push(`a request to ${request.url()}`);
+  });
+  context.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type()) && !errors?.test(message.text())) reported.push(message.text());
+  });
+  context.on('weberror', (error) => reported.push(`${error.error()}`));
+  closing.get(t)?.push(async () => {
+    await context.close();
+    assert.deepEqual(reported, []);
+  });
+  return context;
+}
+
+/** Logs in on the page. @param {import('playwright-core').BrowserContext} context @param {string} username */
+export async function logIn(context, username, password = PASSWORD) {
+  const page = await context.newPage();
+  await page.goto('/account');
+  await page.getByLabel('User name').fill(username);
+  await page.getByLabel('Password', { exact: true }).fill(password);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  return page;
+}
+
+/**
+ * Starts a session over the API, from a device and an address.
+ * @param {Node} node @param {string} username @param {string} device @param {string} [address]
+ */
+export async function session(node, username, device, address = '198.51.100.20') {
+  const response = await fetch(`${node.url}/login`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'user-agent': device, 'x-forwarded-for': address },
+    body: JSON.stringify({ username, password: PASSWORD }),
+  });
+  assert.equal(response.status, 200, await response.clone().text());
+  const { access_token } = /** @type {{ access_token: string }} */ (await response.json());
+  return { isLive: async () => (await fetch(`${node.url}/verify`, { headers: { authorization: `Bearer ${access_token}` } })).ok };
+}
+
+/** Starts a node with a user. @param {TestContext} t @param {Record<string, string>} [settings] @param {string[]} [users] */
+export async function start(t, settings = {}, users = ['jose']) {
+  /** @type {(() => Promise<void>)[]} */
+  const browsers = [];
+  closing.set(t, browsers);
+  t.after(async () => {
+    for (const browser of browsers) await browser();
+  });
+  const node = await Node.start(t, { trusted_proxies: '127.0.0.1/32', ...settings });
+  for (const username of users) {
+    const body = JSON.stringify({ username, password: PASSWORD });
+    const response = await fetch(`${node.url}/register`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    assert.equal(response.status, 201);
+  }
+  return node;
+}
+
+/** The rows of the list, as people read them. @param {Page} page */
+export async function rows(page) {
+  return (await page.locator('#sessions .what > p:first-child').allInnerTexts()).map((text) => text.trim());
+}
