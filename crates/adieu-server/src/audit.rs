@@ -71,6 +71,8 @@ pub enum Event {
     KeyAdded,
     /// A signing key was removed, and its tokens are rejected.
     KeyRemoved,
+    /// A receiver of webhooks is sent everything again.
+    DeliveriesReplayed,
     /// The operator accepted that a backup was restored.
     RestoreAccepted,
     /// A backup of the store was written.
@@ -107,6 +109,7 @@ impl Event {
             Self::ClientRemoved => "client_removed",
             Self::KeyAdded => "key_added",
             Self::KeyRemoved => "key_removed",
+            Self::DeliveriesReplayed => "deliveries_replayed",
             Self::RestoreAccepted => "restore_accepted",
             Self::StoreBackedUp => "store_backed_up",
             Self::StoreRestored => "store_restored",
@@ -128,6 +131,8 @@ pub struct Entry {
     pub actor: Option<Subject>,
     /// The client that acted, or the client concerned.
     pub client: Option<ClientName>,
+    /// The receiver of webhooks concerned.
+    pub receiver: Option<String>,
     /// The id of the signing key concerned.
     pub key_id: Option<String>,
     /// The claim by which tokens were revoked.
@@ -186,6 +191,7 @@ impl Entry {
             token_id = self.token_id.as_ref().map(field::display),
             actor = self.actor.as_ref().map(field::display),
             client = self.client.as_ref().map(field::display),
+            receiver = self.receiver,
             key_id = self.key_id,
             claim = self.claim.as_ref().map(|claim| field::display(claim.name())),
             claim_value = self.claim.as_ref().map(|claim| field::display(claim.value())),

@@ -1,4 +1,4 @@
-//! Times for people.
+//! Times in the calendar.
 
 use adieu::time::Timestamp;
 
@@ -18,6 +18,11 @@ pub(crate) fn written(time: Timestamp) -> String {
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Formats a time as in RFC 3339: `2026-11-23T17:08:45Z`.
+pub(crate) fn rfc3339(time: Timestamp) -> String {
+    written(time).replace(' ', "T")
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 
 mod client;
 mod completions;
+mod delivery;
 mod doctor;
 mod health;
 mod key;
@@ -53,6 +54,7 @@ use crate::{
     api,
     audit::{Trail, Via},
     config::{Flags, ListenAddress, Registration, Settings, StoreAddress, redacted, written_duration},
+    deliveries::{Deliveries, Receiver},
     exposure::exposures,
     listen::{Bounds, Drained, Listeners, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
     logging,
@@ -95,6 +97,8 @@ enum Command {
     Revoke(revoke::Arguments),
     /// List, rotate and remove signing keys
     Key(key::Arguments),
+    /// List the deliveries of webhooks, and repeat them
+    Delivery(delivery::Arguments),
     /// Back up, restore and copy stores
     Store(store::Arguments),
     /// Show the state of the revocation log, and accept a restored backup
@@ -173,6 +177,7 @@ impl Command {
             Self::Token(arguments) => wait_for(arguments.run()),
             Self::Revoke(arguments) => wait_for(arguments.run()),
             Self::Key(arguments) => wait_for(arguments.run()),
+            Self::Delivery(arguments) => wait_for(arguments.run()),
             Self::Store(arguments) => wait_for(arguments.run()),
             Self::Log(arguments) => wait_for(arguments.run()),
             Self::Doctor(arguments) => wait_for(arguments.run()),
@@ -200,6 +205,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     for exposure in exposures(&settings) {
         tracing::warn!("{exposure}");
     }
+    let receivers = Receiver::of(&settings)?;
     let listeners = Listeners::bind(&settings).await?;
     let metrics_listener = match settings.metrics_listen {
         Some(address) => Some(
@@ -225,6 +231,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let notifier = Notifier::start(router.clone());
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
     let recording = node.accounts.start_recording_logins();
+    let deliveries = Deliveries::start(receivers, &node.source_of_deliveries());
     let stop = async {
         stop.await;
         #[cfg(unix)]
@@ -237,6 +244,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let bounds = Bounds::from(&settings).within(descriptors_for_clients(&settings, descriptors));
     let drained = serve(listeners, router, bounds, stop).await;
     drop((housekeeping, watching, recording));
+    deliveries.end().await;
     metrics.end().await?;
     node.close().await;
     tracing::info!(abandoned = drained.abandoned, "stopped");

@@ -10,7 +10,9 @@ mod issuer;
 mod listen;
 mod load;
 mod origin;
+mod table;
 mod value;
+mod webhook;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -26,9 +28,11 @@ use issuer::issuers;
 pub use listen::{ListenAddress, SocketMode, TrustedProxy};
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SECRET_VARIABLE, SettingError};
 pub use origin::AllowedOrigin;
+use table::tables;
 pub(crate) use value::stale_policy;
 pub use value::{LogFormat, Rate, Registration, RevocableClaims, TokenCookies, WebSocketToken};
 use value::{Value as _, text};
+pub use webhook::Webhook;
 
 /// Parses a duration as in a setting, such as "1h30m".
 ///
@@ -275,6 +279,13 @@ pub struct Settings {
     /// available again evenly over the time; more get 429. Each node counts for itself.
     #[config(env = "ADIEU_EVENT_QUOTA", default = "6000 per 1m", deserialize_with = text)]
     pub event_quota: Rate,
+
+    /// The receivers that are told by webhooks what was revoked (Standard Webhooks; docs/webhooks.md). Each is a table, `[[webhook]]`, or
+    /// here one in braces, with `name`, `url` and `secret_file` (`whsec_…`; several, one a line, while one replaces another):
+    /// `[{ name = "shop", url = "https://shop.example/hooks/adieu", secret_file = "/etc/adieu/shop.whsec" }]`. There are also
+    /// `types` (of the messages to send; all by default) and `allow_private` (allows private addresses and HTTP without TLS).
+    #[config(env = "ADIEU_WEBHOOK", default = [], deserialize_with = tables)]
+    pub webhook: Vec<Webhook>,
 
     /// The maximum size of a request body, in bytes; a longer one gets 413.
     #[config(env = "ADIEU_MAX_BODY_BYTES", default = "65536", deserialize_with = text)]

@@ -12,6 +12,7 @@ pub mod cli;
 mod client_name;
 pub mod clients;
 pub mod config;
+pub mod deliveries;
 pub mod error;
 pub mod events;
 pub mod exposure;

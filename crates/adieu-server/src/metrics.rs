@@ -39,6 +39,7 @@ use crate::{
     audit,
     clients::{Capability, ClientName, Clients},
     config::{Rate, Settings},
+    deliveries::Attempts,
     error::{ApiError, Counted},
     feed::{Feed, Followed},
     measurement::{ClientLabels, count, put},
@@ -93,6 +94,8 @@ pub struct Metrics {
     clients: ClientLabels,
     client_revocations: Family<ByClient, Counter>,
     events: Family<EventLabels, Counter>,
+    /// Attempts to send a webhook.
+    pub deliveries: Attempts,
     registry: Registry,
 }
 
@@ -155,6 +158,7 @@ impl Metrics {
             clients: ClientLabels::default(),
             client_revocations: Family::default(),
             events: Family::default(),
+            deliveries: Attempts::default(),
             registry: Registry::default(),
         };
         registry.register("logins", "Logins", metrics.logins.clone());
@@ -182,6 +186,7 @@ impl Metrics {
             metrics.client_revocations.clone(),
         );
         registry.register("events", "Events of other issuers that were received", metrics.events.clone());
+        registry.register("deliveries", "Attempts to send a webhook", metrics.deliveries.0.clone());
         registry.register_collector(Box::new(Known { verifier, sessions, high_water }));
         metrics.registry = all;
         metrics

@@ -15,6 +15,7 @@ use crate::{
     accounts::Accounts,
     clients::Clients,
     config::Settings,
+    deliveries::Source,
     events::Events,
     feed::{Feed, Joining},
     high_water,
@@ -159,6 +160,19 @@ impl Node {
     /// Returns the engines.
     pub(crate) fn stores(&self) -> &Stores {
         &self.stores
+    }
+
+    /// Returns what deliveries need of this node.
+    #[must_use]
+    pub fn source_of_deliveries(&self) -> Source {
+        Source {
+            log: Arc::clone(self.core.log()),
+            applied: self.core.applied(),
+            store: self.stores.deliveries(),
+            is_shared: self.stores.membership().is_some(),
+            clock: Arc::clone(&self.clock),
+            attempts: self.metrics.deliveries.clone(),
+        }
     }
 
     /// Writes data that is only in memory, and leaves the store as one complete file. Failures are logged; no guarantee depends on it.

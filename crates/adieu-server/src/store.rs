@@ -28,6 +28,7 @@ use crate::{
     accounts::{self, AccountStore},
     clients::{self, ClientStore},
     config::{RedisAddress, Settings, StoreAddress},
+    deliveries::{self, DeliveryStore},
 };
 
 /// The file name in the data folder.
@@ -89,9 +90,15 @@ impl Stores {
         let stores = Self::open_while_checking(settings).await?;
         stores.checked(&address).await?;
         let is_migrated = match &stores.main {
-            Main::Sqlite(store) => accounts::is_migrated(store).await? && clients::is_migrated(store).await?,
+            Main::Sqlite(store) => {
+                accounts::is_migrated(store).await?
+                    && clients::is_migrated(store).await?
+                    && deliveries::is_migrated(store).await?
+            }
             Main::Postgres(store) => {
-                accounts::is_migrated_postgres(store).await? && clients::is_migrated_postgres(store).await?
+                accounts::is_migrated_postgres(store).await?
+                    && clients::is_migrated_postgres(store).await?
+                    && deliveries::is_migrated_postgres(store).await?
             }
         };
         Ok(is_migrated.then_some(stores))
@@ -152,11 +159,13 @@ impl Stores {
         match &self.main {
             Main::Sqlite(store) => {
                 accounts::migrate(store).await?;
-                clients::migrate(store).await
+                clients::migrate(store).await?;
+                deliveries::migrate(store).await
             }
             Main::Postgres(store) => {
                 accounts::migrate_postgres(store).await?;
-                clients::migrate_postgres(store).await
+                clients::migrate_postgres(store).await?;
+                deliveries::migrate_postgres(store).await
             }
         }
     }
@@ -193,6 +202,15 @@ impl Stores {
     /// Returns the store of clients.
     #[must_use]
     pub fn clients(&self) -> Arc<dyn ClientStore> {
+        match &self.main {
+            Main::Sqlite(store) => Arc::new(store.clone()),
+            Main::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Returns the store of the progress of deliveries.
+    #[must_use]
+    pub fn deliveries(&self) -> Arc<dyn DeliveryStore> {
         match &self.main {
             Main::Sqlite(store) => Arc::new(store.clone()),
             Main::Postgres(store) => Arc::new(store.clone()),

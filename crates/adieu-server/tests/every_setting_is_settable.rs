@@ -55,6 +55,11 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("client_revocation_quota", r#""500 per 1m""#, "500 per 1m"),
     ("client_revocation_horizon", r#""31d""#, "31d"),
     ("event_quota", r#""100 per 1m""#, "100 per 1m"),
+    (
+        "webhook",
+        r#"[{ name = "shop", url = "https://shop.example/hook", secret_file = "/etc/adieu/shop.whsec" }]"#,
+        r#"[{ name = "shop", url = "https://shop.example/hook", secret_file = "/etc/adieu/shop.whsec" }]"#,
+    ),
     ("max_body_bytes", "1024", "1024"),
     ("max_connections", "50", "50"),
     ("header_timeout", r#""5s""#, "5s"),
@@ -291,6 +296,24 @@ fn an_issuer_that_makes_no_sense_is_named() {
     .map(|value| Start::new().variable("ADIEU_TRUSTED_ISSUER", value).load().unwrap_err())
     .join("\n");
     insta::assert_snapshot!(refusals);
+}
+
+#[test]
+fn a_webhook_that_makes_no_sense_is_named() {
+    let shop = r#"name = "shop", url = "https://shop.example/hook", secret_file = "a""#;
+    for (value, error) in [
+        (format!("[{{ {shop} }}, {{ {shop} }}]"), "there are two receivers of this name"),
+        (format!("[{{ {shop}, type = 'x' }}]"), "unknown field `type`"),
+        (format!("[{{ {} }}]", shop.replace("shop\"", "sh:op\"")), "name must have 1 to 64 letters"),
+        (r#"[{ name = "shop", secret_file = "a" }]"#.to_owned(), "missing field `url`"),
+        ("shop".to_owned(), "webhook from the environment (ADIEU_WEBHOOK): "),
+    ] {
+        let refusal = Start::new().variable("ADIEU_WEBHOOK", &value).load().unwrap_err();
+        assert!(refusal.contains(error), "{refusal}");
+    }
+    let relay = Start::new().variable("ADIEU_FOLLOW", "https://node.example");
+    let refusal = relay.variable("ADIEU_WEBHOOK", &format!("[{{ {shop} }}]")).load().unwrap_err();
+    assert!(refusal.contains("a server that follows another sends no webhooks"), "{refusal}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Settings of trusted issuers.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use adieu::{
     MAX_ID_BYTES,
@@ -9,10 +9,13 @@ use adieu::{
 use adieu_events::{EventKind, LogoutScope};
 use serde::{
     Deserialize,
-    de::{self, Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{self, Deserializer},
 };
 
-use super::value::{RevocableClaims, text};
+use super::{
+    table::tables,
+    value::{RevocableClaims, text},
+};
 
 /// Another issuer whose tokens are accepted, and the source of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -159,30 +162,7 @@ fn named(mut issuers: Vec<TrustedIssuer>) -> Vec<TrustedIssuer> {
     issuers
 }
 
-/// Deserializes a list of tables. An environment variable holds it as written in the file.
+/// Deserializes the issuers.
 pub(super) fn issuers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TrustedIssuer>, D::Error> {
-    struct Issuers;
-
-    impl<'de> Visitor<'de> for Issuers {
-        type Value = Vec<TrustedIssuer>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a list of tables")
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            #[derive(Deserialize)]
-            struct Document {
-                issuers: Vec<TrustedIssuer>,
-            }
-            let document: Result<Document, toml::de::Error> = toml::from_str(&format!("issuers = {text}"));
-            document.map(|document| named(document.issuers)).map_err(|error| E::custom(error.message()))
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Self::Value, A::Error> {
-            Vec::deserialize(SeqAccessDeserializer::new(sequence)).map(named)
-        }
-    }
-
-    deserializer.deserialize_any(Issuers)
+    tables(deserializer).map(named)
 }

@@ -248,7 +248,26 @@ impl Settings {
                 "allowed_origins {origin}: with token_cookies, name the origins: \"*\" would let every page use the cookies"
             )));
         }
+        if !self.webhook.is_empty() && self.follow.is_some() {
+            let origin = origins.get("webhook").unwrap_or(&Origin::Default);
+            return Err(SettingError(format!(
+                "webhook {origin}: a server that follows another sends no webhooks; its node does"
+            )));
+        }
+        self.check_webhooks(origins)?;
         self.check_issuers(origins)
+    }
+
+    fn check_webhooks(&self, origins: &BTreeMap<&'static str, Origin>) -> Result<(), SettingError> {
+        for (index, webhook) in self.webhook.iter().enumerate() {
+            let twice = self.webhook.iter().take(index).any(|earlier| earlier.name == webhook.name);
+            let wrong = if twice { Some("there are two receivers of this name") } else { webhook.contradiction() };
+            if let Some(wrong) = wrong {
+                let origin = origins.get("webhook").unwrap_or(&Origin::Default);
+                return Err(SettingError(format!("webhook {origin}: {:?}: {wrong}", webhook.name)));
+            }
+        }
+        Ok(())
     }
 
     fn check_issuers(&self, origins: &BTreeMap<&'static str, Origin>) -> Result<(), SettingError> {

@@ -66,6 +66,12 @@ async fn busy_node() -> Adieu {
     let redis = test_servers::redis_database().await;
     let node = adieu().with("ADIEU_STORE", test_servers::postgres_database().await).with("ADIEU_REVOCATIONS", redis);
     let node = node.with("ADIEU_MAX_BODY_BYTES", "1000").with("ADIEU_MAX_STALENESS", "1h");
+    let secret = node.data().with_file_name("whsec");
+    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    // Nothing listens there.
+    let (url, file) = ("http://127.0.0.1:1", secret.display());
+    let webhook = format!(r#"[{{ name = "shop", url = "{url}", secret_file = "{file}", allow_private = true }}]"#);
+    let node = node.with("ADIEU_WEBHOOK", webhook);
     let (node, [shop]) = node.with_metrics().start_with_clients(["shop"]).await;
     node.register("jose").await;
     assert_eq!(node.verify("x").await.0, 401);
@@ -74,6 +80,7 @@ async fn busy_node() -> Adieu {
     assert_eq!(node.ask(Method::POST, "/backchannel-logout", None, Some(json!({}))).await.0, 400);
     assert_eq!(node.read_feed(&shop, "follower=one&max_staleness=3600000").await.0, 200);
     assert_eq!(node.revoke(&shop, "", json!({"token_id": "one"})).await.0, 200);
+    node.becomes("failing to deliver", async || node.metrics().await.contains("adieu_deliveries_total")).await;
     node
 }
 

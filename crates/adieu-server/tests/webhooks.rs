@@ -1,0 +1,339 @@
+//! Receivers are told by webhooks what was revoked: at least once, in order, and also when a server or a receiver is killed in between.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    http::{HeaderMap, StatusCode, header::LOCATION},
+    response::{IntoResponse as _, Response},
+    routing::any,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use test_servers::adieu::Adieu;
+use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinHandle, time::sleep};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const OLD_SECRET: &str = "whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=";
+
+/// Never answers.
+const SILENT: u16 = 0;
+
+/// A receiver that keeps what it was sent.
+struct Receiver {
+    address: String,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    messages: Mutex<Vec<(BTreeMap<String, String>, String)>>,
+    refused: AtomicUsize,
+    status: AtomicU16,
+}
+
+impl Receiver {
+    async fn start(status: u16) -> Self {
+        let shared = Arc::new(Shared { status: status.into(), ..Shared::default() });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let of_handler = Arc::clone(&shared);
+        let handler = async move |headers: HeaderMap, body: Bytes| receive(&of_handler, &headers, &body).await;
+        let task =
+            tokio::spawn(
+                async move { axum::serve(listener, Router::new().route("/{*path}", any(handler))).await.unwrap() },
+            );
+        Self { address, shared, task }
+    }
+
+    fn answer_with(&self, status: u16) {
+        self.shared.status.store(status, SeqCst);
+    }
+
+    fn refused(&self) -> usize {
+        self.shared.refused.load(SeqCst)
+    }
+
+    /// The bodies of the accepted messages.
+    fn bodies(&self) -> Vec<Value> {
+        self.shared.messages.lock().unwrap().iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect()
+    }
+
+    /// The ids of the sessions that accepted messages name.
+    fn sessions(&self) -> Vec<String> {
+        let session = |body: &Value| body["data"]["session"].as_str().map(str::to_owned);
+        self.bodies().iter().filter_map(session).collect()
+    }
+
+    /// The ids of accepted messages.
+    fn ids(&self) -> Vec<String> {
+        self.shared.messages.lock().unwrap().iter().map(|(headers, _)| headers["webhook-id"].clone()).collect()
+    }
+
+    fn setting(&self, name: &str, secret_file: &Path, more: &str) -> String {
+        let (address, file) = (&self.address, secret_file.display());
+        format!(
+            r#"{{ name = "{name}", url = "http://{address}/hook", secret_file = "{file}", allow_private = true{more} }}"#
+        )
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn receive(shared: &Shared, headers: &HeaderMap, body: &Bytes) -> Response {
+    let status = shared.status.load(SeqCst);
+    if status == SILENT {
+        std::future::pending::<()>().await;
+    }
+    if status >= 300 {
+        shared.refused.fetch_add(1, SeqCst);
+        return (StatusCode::from_u16(status).unwrap(), [(LOCATION, "/elsewhere")]).into_response();
+    }
+    let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
+        (name.to_string(), value.to_str().unwrap().to_owned())
+    };
+    let message = (headers.iter().map(text).collect(), String::from_utf8(body.to_vec()).unwrap());
+    shared.messages.lock().unwrap().push(message);
+    StatusCode::from_u16(status).unwrap().into_response()
+}
+
+struct Secret(TempDir);
+
+impl Secret {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), format!("{SECRET}\n{OLD_SECRET}\n")).unwrap();
+        Self(folder)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("secret")
+    }
+}
+
+fn adieu(receivers: &[String]) -> Adieu {
+    Adieu::new(env!("CARGO_BIN_EXE_adieu")).with("ADIEU_WEBHOOK", format!("[{}]", receivers.join(", ")))
+}
+
+/// Logs a user in and out. Returns the id of the session.
+async fn log_in_and_out(server: &Adieu) -> String {
+    let token = server.log_in("jose").await;
+    let session = session_of(&token);
+    assert_eq!(server.post("/logout", &token).await.0, 200);
+    session
+}
+
+fn session_of(token: &str) -> String {
+    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    serde_json::from_slice::<Value>(&claims).unwrap()["sid"].as_str().unwrap().to_owned()
+}
+
+async fn listed(server: &Adieu) -> Vec<Value> {
+    let list = server.command(&["delivery", "list", "--json"]).await;
+    list.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What the libraries of receivers say.
+async fn verify_with_libraries(receiver: &Receiver, secret: &str) -> Result<String, String> {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients/node/node_modules");
+    let script = installed.join(format!("webhooks-{}-{}.mjs", std::process::id(), secret.len()));
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/webhooks.mjs"), &script).unwrap();
+    let mut command = tokio::process::Command::new("node");
+    command.arg(&script).arg(secret).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = String::new();
+    for (headers, body) in &*receiver.shared.messages.lock().unwrap() {
+        writeln!(lines, "{}", json!({ "headers": headers, "body": body })).unwrap();
+    }
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    std::fs::remove_file(script).unwrap();
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_is_told_what_was_revoked_in_order_and_can_verify_it() {
+    let (receiver, other, secret) = (Receiver::start(204).await, Receiver::start(200).await, Secret::new());
+    let only = r#", types = ["subject.revoked"]"#;
+    let settings = [receiver.setting("shop", &secret.file(), ""), other.setting("other", &secret.file(), only)];
+    let server = adieu(&settings).with_metrics().start().await;
+    let client = server.add_client("service", "revoke").await;
+    server.register("jose").await;
+    let mut ended = Vec::new();
+    for _ in 0..5 {
+        ended.push(log_in_and_out(&server).await);
+    }
+    assert_eq!(server.revoke(&client, "", json!({ "subject": "maria <&\"é" })).await.0, 200);
+    server
+        .becomes("everything is delivered", async || receiver.bodies().len() >= 6 && !other.bodies().is_empty())
+        .await;
+
+    assert_eq!(receiver.sessions(), ended);
+    let last = receiver.bodies().pop().unwrap();
+    assert_eq!((&last["type"], &last["data"]["subject"]), (&json!("subject.revoked"), &json!("maria <&\"é")));
+    assert!(last["data"]["issued_until"].is_u64() && last["data"]["lapses_at"].is_u64(), "{last}");
+    assert_eq!(other.bodies()[0]["data"], last["data"], "the other receiver gets this type only");
+    assert_eq!(other.bodies().len(), 1);
+    for secret in [SECRET, OLD_SECRET] {
+        assert_eq!(verify_with_libraries(&receiver, secret).await.as_deref(), Ok("6"));
+    }
+    let another = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    assert!(
+        verify_with_libraries(&receiver, another).await.is_err_and(|error| error.contains("No matching signature"))
+    );
+    let metrics = server.metrics().await;
+    assert!(metrics.contains(r#"adieu_deliveries_total{receiver="shop",outcome="delivered"} 6"#), "{metrics}");
+    assert!(!server.log().contains("whsec_"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_delays_no_other_and_gets_everything_in_order_afterwards() {
+    let [failing, silent, good] = [503, SILENT, 200].map(Receiver::start);
+    let (failing, silent, good, secret) = (failing.await, silent.await, good.await, Secret::new());
+    let setting = |(receiver, name): (&Receiver, &str)| receiver.setting(name, &secret.file(), "");
+    let server = adieu(&[(&failing, "failing"), (&silent, "silent"), (&good, "good")].map(setting)).start().await;
+    server.register("jose").await;
+    let started = Instant::now();
+    let mut ended = vec![log_in_and_out(&server).await];
+    server.becomes("the first attempt has failed", async || failing.refused() > 0).await;
+    for _ in 0..20 {
+        ended.push(log_in_and_out(&server).await);
+    }
+    server.becomes("the good one has everything", async || good.bodies().len() == ended.len()).await;
+    assert!(started.elapsed() < Duration::from_secs(15), "the timeout of an attempt");
+    assert_eq!(good.sessions(), ended);
+    let row = listed(&server).await.into_iter().find(|row| row["receiver"] == "failing").unwrap();
+    assert!(row["failures"].as_u64() >= Some(1) && row["failing_since"].is_u64(), "{row}");
+    assert_eq!((&row["error"], &row["delivered_at"]), (&json!("status 503"), &Value::Null));
+
+    failing.answer_with(200);
+    server.becomes("the failing one has everything", async || failing.bodies().len() >= ended.len()).await;
+    assert_eq!(failing.sessions(), ended);
+    assert_eq!(failing.ids(), good.ids(), "a message has one id");
+    let row = listed(&server).await.into_iter().find(|row| row["receiver"] == "failing").unwrap();
+    assert_eq!((&row["failures"], &row["failing_since"], &row["error"]), (&json!(0), &Value::Null, &Value::Null));
+}
+
+#[tokio::test]
+async fn nothing_is_lost_when_the_server_is_killed() {
+    let (receiver, secret) = (Receiver::start(200).await, Secret::new());
+    let mut server = adieu(&[receiver.setting("shop", &secret.file(), "")]).start().await;
+    server.register("jose").await;
+    let mut ended = Vec::new();
+    for round in 0..6 {
+        // In every other round the receiver is down until after the restart.
+        receiver.answer_with(if round % 2 == 0 { 200 } else { 500 });
+        for _ in 0..5 {
+            ended.push(log_in_and_out(&server).await);
+        }
+        sleep(Duration::from_millis(round * 7)).await;
+        server.kill();
+        receiver.answer_with(200);
+        server.start_again(|_| ()).await;
+    }
+    server
+        .becomes("everything is delivered", async || ended.iter().all(|session| receiver.sessions().contains(session)))
+        .await;
+    // At least once: the first deliveries are in order.
+    let mut firsts = receiver.sessions();
+    let mut seen = std::collections::HashSet::new();
+    firsts.retain(|session| seen.insert(session.clone()));
+    assert_eq!(firsts, ended);
+    // A repetition has the id of the first.
+    let mut ids = BTreeMap::new();
+    for (session, id) in receiver.sessions().into_iter().zip(receiver.ids()) {
+        assert_eq!(ids.entry(session).or_insert(id.clone()), &id);
+    }
+    assert!(receiver.ids().len() <= ended.len() + 12, "a kill repeats no more than what was not recorded");
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_a_private_address_not_asked() {
+    let (receiver, secret) = (Receiver::start(307).await, Secret::new());
+    let port = receiver.address.rsplit(':').next().unwrap();
+    let private = format!(
+        r#"{{ name = "private", url = "https://localhost:{port}/hook", secret_file = "{}" }}"#,
+        secret.file().display()
+    );
+    let server = adieu(&[receiver.setting("shop", &secret.file(), ""), private]).start().await;
+    server.register("jose").await;
+    log_in_and_out(&server).await;
+    let errors = async || listed(&server).await.into_iter().map(|row| row["error"].to_string()).collect::<Vec<_>>();
+    server.becomes("both attempts have failed", async || errors().await.iter().all(|error| error != "null")).await;
+    let errors = errors().await;
+    assert!(errors[0].contains("no global address"), "{errors:?}");
+    assert_eq!(errors[1], r#""status 307""#);
+    assert_eq!(receiver.bodies(), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn what_was_delivered_can_be_delivered_again() {
+    let (receiver, secret) = (Receiver::start(200).await, Secret::new());
+    let server = adieu(&[receiver.setting("shop", &secret.file(), "")]).start().await;
+    server.register("jose").await;
+    let ended = [log_in_and_out(&server).await, log_in_and_out(&server).await];
+    server.becomes("both are delivered", async || receiver.bodies().len() == 2).await;
+    server.command(&["delivery", "replay", "shop"]).await;
+    server.becomes("both are delivered again", async || receiver.bodies().len() == 4).await;
+    assert_eq!(receiver.sessions(), [&ended[..], &ended[..]].concat());
+    let ids = receiver.ids();
+    assert_eq!(ids[..2], ids[2..]);
+}
+
+#[tokio::test]
+async fn a_new_receiver_is_not_told_what_was_before() {
+    let (receiver, secret) = (Receiver::start(200).await, Secret::new());
+    let folder = tempfile::tempdir().unwrap();
+    let server = Adieu::new(env!("CARGO_BIN_EXE_adieu")).with_data(folder.path()).start().await;
+    server.register("jose").await;
+    log_in_and_out(&server).await;
+    server.stop().await;
+    let server = adieu(&[receiver.setting("shop", &secret.file(), "")]).with_data(folder.path()).start().await;
+    let ended = log_in_and_out(&server).await;
+    server.becomes("the second is delivered", async || !receiver.bodies().is_empty()).await;
+    assert_eq!(receiver.sessions(), [ended]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_several_nodes_delivers_and_another_takes_over() {
+    let (receiver, secret) = (Receiver::start(200).await, Secret::new());
+    let database = test_servers::postgres_database().await;
+    let node = async || {
+        let node = adieu(&[receiver.setting("shop", &secret.file(), "")]);
+        node.with("ADIEU_STORE", &database).start().await
+    };
+    let (first, second) = (node().await, node().await);
+    first.register("jose").await;
+    let mut ended = Vec::new();
+    for _ in 0..5 {
+        ended.push(log_in_and_out(&first).await);
+        ended.push(log_in_and_out(&second).await);
+    }
+    second.becomes("everything is delivered", async || receiver.bodies().len() >= ended.len()).await;
+    assert_eq!(receiver.sessions().len(), ended.len(), "each by one node");
+    first.stop().await;
+    ended.push(log_in_and_out(&second).await);
+    second.becomes("the other node delivers", async || receiver.bodies().len() >= ended.len()).await;
+    assert_eq!(receiver.sessions(), ended);
+}
