@@ -41,6 +41,7 @@ auto-signup = false
 
 [[operations]]
 include-name = [
+    "POST /login", # `cookies` without the setting `token_cookies`.
     "POST /password", # The current password is wrong.
     "POST /password/reset", # The token is not valid.
     "GET /admin/sessions", # `after` is not the `next` of an earlier page.

@@ -102,6 +102,12 @@ const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 #[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct ClaimWanted(String);
 
+/// Scopes with a space between.
+#[derive(ToSchema)]
+#[schema(pattern = r"^[!#-\[\]-~]+( [!#-\[\]-~]+)*$", example = "read")]
+#[expect(dead_code, reason = "only describes the schema")]
+pub(super) struct ScopesWanted(String);
+
 /// Says whether an access token is good, to a proxy that asks on behalf of a service.
 ///
 /// Accepts any method, also those of WebDAV, because some proxies pass on the method of the request that they ask about. The decision
@@ -119,7 +125,7 @@ pub(super) struct ClaimWanted(String);
         value or with a list that has it. `name.member:value` is for a member of an object. In a name, `\\` comes before each `.`, `:` and `\\`. \
         Of a trusted issuer only those claims count that its settings list."),
     ("any_claim" = inline(Option<Vec<ClaimWanted>>), Query, description = "Like `claim`: it must have at least one of them."),
-    ("scope" = Option<Vec<String>>, Query, description = "Scopes with a space between, also several times: it must have all of them \
+    ("scope" = inline(Option<Vec<ScopesWanted>>), Query, description = "Scopes with a space between, also several times: it must have all of them \
         (RFC 6749 §3.3), in its claim `scope` or, without that, `scp`."),
 ), responses(
     (status = 204, description = "The token is good.", headers(

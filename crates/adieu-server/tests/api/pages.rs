@@ -1,4 +1,4 @@
-//! The pages of users, as requests: what a browser does with them is tested in `tests/pages`.
+//! The pages of users, as requests: what a browser does with them is tested in `tests/browser`.
 
 use reqwest::{Response, header::HeaderMap};
 use serde_json::Value;
