@@ -1,4 +1,4 @@
-/** Stories of the account page in Chromium: `node --test tests/pages/*.test.mjs`. */
+/** Stories of the account page in Chromium: `node --test tests/browser/*.test.mjs`. */
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** Writes screenshots of the account page: `node tests/pages/screenshots.mjs FOLDER`, as WebP. With `png` as another argument, as PNG. */
+/** Writes screenshots of the account page: `node tests/browser/screenshots.mjs FOLDER`, as WebP. With `png` as another argument, as PNG. */
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

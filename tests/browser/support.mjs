@@ -1,11 +1,11 @@
 /** A real browser in front of a real node. */
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
 
 import { chromium } from 'playwright-core';
 
 import { Node } from '../../clients/node/test/support/node.js';
+import { LAUNCH } from './chromium.mjs';
 
 /** @typedef {import('node:test').TestContext} TestContext */
 /** @typedef {import('playwright-core').Page} Page */
@@ -20,10 +20,7 @@ export const DEVICES = {
   curl: 'curl/8.10.1',
 };
 
-const browser = await chromium.launch({
-  executablePath: ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path)),
-  args: ['--no-sandbox', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-});
+const browser = await chromium.launch(LAUNCH);
 
 /** How to close the browsers of a test, which is done before its node stops. @type {WeakMap<TestContext, (() => Promise<void>)[]>} */
 const closing = new WeakMap();
