@@ -1,7 +1,7 @@
 //! The REST API.
 //!
 //! 1. Handlers are thin: they read the request, call [`Accounts`](crate::accounts::Accounts) or
-//!    [`Sessions`](adieu::session::Sessions), and build the response. The extractors of [`adieu_axum`] verify tokens,
+//!    [`Sessions`], and build the response. The extractors of [`adieu_axum`] verify tokens,
 //!    with the one evaluator.
 //! 2. The OpenAPI document is generated from the handlers, so that it covers all of them.
 //! 3. All errors have one shape ([`ApiError`]); a panic becomes a 500 without details.

@@ -169,9 +169,10 @@ pub struct Settings {
     #[config(env = "ADIEU_WEBSOCKET_TOKEN", default = [], deserialize_with = text)]
     pub websocket_token: Vec<WebSocketToken>,
 
-    /// The origins whose pages may use the API in a browser, exactly as a browser writes them: ["https://app.example",
-    /// "http://localhost:5173"], or ["*"] for every page; comma-separated in the environment. With `token_cookies`, these pages may also open
-    /// WebSockets with the cookies, and "*" is not allowed. The keys, the metadata and the OpenAPI document are for pages of every origin.
+    /// The origins whose pages may use the API in a browser, exactly as a browser writes them:
+    /// `["https://app.example", "http://localhost:5173"]`, or `["*"]` for every page; comma-separated in the environment. With
+    /// `token_cookies`, these pages may also open WebSockets with the cookies, and "*" is not allowed. The keys, the metadata and the
+    /// OpenAPI document are for pages of every origin.
     #[config(env = "ADIEU_ALLOWED_ORIGINS", default = [], deserialize_with = text)]
     pub allowed_origins: Vec<AllowedOrigin>,
 

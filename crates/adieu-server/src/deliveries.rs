@@ -5,7 +5,7 @@
 //! 2. **At least once, in order.** The position advances once the receiver has answered 2xx. A message that may have been lost is sent again,
 //!    with the same id. A revocation that lapses while its receiver fails is no longer sent: no token that it matches is valid.
 //! 3. **Each on its own.** A slow or dead receiver delays no other receiver, and no request.
-//! 4. **One node at a time** delivers to a receiver. If two do, because the clocks of the nodes differ by more than [`LEASE`], receivers get
+//! 4. **One node at a time** delivers to a receiver. If two do, because the clocks of the nodes differ by more than half a minute, receivers get
 //!    messages twice.
 
 mod destination;
