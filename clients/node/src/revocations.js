@@ -86,7 +86,7 @@ export class Revocations {
   add({ kind, issuer: name, id, issuedUntil, lapsesAt }) {
     if (this.#own.size > 0) this.#own.delete(key(kind, name, id));
     this.onAdd?.(kind, name, id);
-    // Never removed: whoever has the key can sign new tokens for ever.
+    // Never removed: the holder of a stolen key can sign new tokens for ever.
     if (kind === 'key') this.#issuer(name).key.add(id);
     if (kind === 'key' || lapsesAt <= this.#prunedThrough) return;
     const issuer = this.#issuer(name);

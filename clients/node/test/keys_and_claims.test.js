@@ -105,7 +105,7 @@ test('only those claims are looked at that a revocation of the issuer names, for
   });
   const check = () => index.check(facts({ claims, expiresAt: LAPSES_AT + 5000 }));
   index.add({ ...claimOf('role', 'editor'), issuer: 'another' });
-  // It stays, and so does what is known of its issuer.
+  // It stays, and so do the other revocations of its issuer.
   index.add(entryOf({}));
   assert.equal(check(), undefined);
   assert.deepEqual(asked, []);

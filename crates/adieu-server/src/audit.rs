@@ -1,7 +1,7 @@
 //! Audit events: logins and logouts, failed logins, events of other issuers, and changes to accounts, clients, keys and revocations.
 //!
 //! 1. Each event is one line of the log, at [`AUDIT_LOG_TARGET`], once the action is done and durable. Its `event` is
-//!    one of [`Event`]'s names; the other fields are ids, an address, and the claim by which tokens were revoked. With the setting `audit_log`, it is also a
+//!    one of [`Event`]'s names; the other fields are ids, an address, and the claim whose tokens were revoked. With the setting `audit_log`, it is also a
 //!    line of that file; an event of the command line is in that file only ([`Trail`]).
 //! 2. No event has a token, password or name. An unknown name might be a password in the wrong field, so a failed
 //!    login is recorded with the id of its account, or without one.
@@ -135,7 +135,7 @@ pub struct Entry {
     pub receiver: Option<String>,
     /// The id of the signing key concerned.
     pub key_id: Option<String>,
-    /// The claim by which tokens were revoked.
+    /// The claim whose tokens were revoked.
     pub claim: Option<RevokedClaim>,
     /// The source and the target of a copy, without passwords.
     pub copied: Option<(String, String)>,

@@ -281,7 +281,7 @@ pub struct Settings {
     #[config(env = "ADIEU_EVENT_QUOTA", default = "6000 per 1m", deserialize_with = text)]
     pub event_quota: Rate,
 
-    /// The receivers that are told by webhooks what was revoked (Standard Webhooks; docs/webhooks.md). Each is a table, `[[webhook]]`, or
+    /// The receivers of webhooks about revocations (Standard Webhooks; docs/webhooks.md). Each is a table, `[[webhook]]`, or
     /// here one in braces, with `name`, `url` and `secret_file` (`whsec_…`; several, one a line, while one replaces another):
     /// `[{ name = "shop", url = "https://shop.example/hooks/adieu", secret_file = "/etc/adieu/shop.whsec" }]`. There are also
     /// `types` (of the messages to send; all by default) and `allow_private` (allows private addresses and HTTP without TLS).
@@ -347,7 +347,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns the claims by which tokens of an issuer can be revoked; none if it is neither this server's nor trusted.
+    /// Returns the names of the revocable claims of an issuer; none if it is neither this server's nor trusted.
     #[must_use]
     pub fn revocable_claims(&self, issuer: &str) -> &[ClaimName] {
         if issuer == self.issuer {

@@ -1,4 +1,4 @@
-//! Deliveries: receivers outside are told by webhooks what was revoked.
+//! Deliveries: sends webhooks about revocations to receivers outside.
 //!
 //! 1. **The log is the outbox.** A delivery reads the log after the position that is recorded in the store; there is no other queue. What was
 //!    answered with success is in the log, and so is delivered, also after a kill -9.
@@ -172,7 +172,7 @@ pub struct Source {
 }
 
 impl Deliveries {
-    /// Starts deliveries to these receivers. A new receiver gets what is revoked from now on.
+    /// Starts deliveries to these receivers. A new receiver gets revocations from now on.
     #[must_use]
     pub fn start(receivers: Vec<Receiver>, source: &Source) -> Self {
         let id = if source.is_shared { Uuid::new_v4().to_string() } else { ONLY_NODE.to_owned() };

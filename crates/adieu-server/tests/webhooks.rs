@@ -1,4 +1,4 @@
-//! Receivers are told by webhooks what was revoked: at least once, in order, and also when a server or a receiver is killed in between.
+//! Webhooks about revocations arrive at least once, in order, and also when a server or a receiver is killed in between.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{

@@ -89,7 +89,7 @@ class Lapsing:
 
 
 class CutOffs(Lapsing):
-    """Ids with the time until which what is issued to them is revoked."""
+    """Ids, each with the `iat` up to which its tokens are revoked."""
 
     __slots__ = ("until",)
 
@@ -124,7 +124,7 @@ class Facts:
         self.tokens = Lapsing()
         self.sessions = Lapsing()
         self.subjects = CutOffs()
-        # Never removed: whoever has the key can sign new tokens for ever.
+        # Never removed: the holder of a stolen key can sign new tokens for ever.
         self.keys: set[str] = set()
         self.claims = CutOffs()
         # Replaced as a whole, because readers iterate over it without a lock.

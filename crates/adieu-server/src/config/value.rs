@@ -182,7 +182,7 @@ impl Value for Rate {
     }
 }
 
-/// The claims by which tokens of one issuer can be revoked, at most [`MAX`](Self::MAX): each is one more look-up for a token that has it.
+/// The revocable claims of one issuer, at most [`MAX`](Self::MAX): each is one more look-up for a token that has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RevocableClaims(Vec<ClaimName>);
 

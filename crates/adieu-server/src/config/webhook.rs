@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::client_name::ClientName;
 
-/// A receiver that is told what was revoked (Standard Webhooks).
+/// A receiver of webhooks about revocations (Standard Webhooks).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
@@ -26,7 +26,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Returns what is wrong with these settings, if anything is.
+    /// Returns the error in these settings, if there is one.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
         if ClientName::new(&self.name).is_err() {
             return Some("name must have 1 to 64 letters, digits, `.`, `_` and `-`");

@@ -72,7 +72,7 @@ pub enum Target {
         /// The last `iat` that is revoked.
         issued_until: Timestamp,
     },
-    /// Every token that a key has signed or ever will: whoever has a stolen key can sign tokens with any `iat`. So such a
+    /// Every token that a key has signed or ever will: the holder of a stolen key can sign tokens with any `iat`. So such a
     /// revocation never lapses: its [`lapses_at`](Revocation::lapses_at) is [`Timestamp::MAX`].
     Key {
         /// The `kid` of the key.
