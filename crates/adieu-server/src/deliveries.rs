@@ -29,7 +29,11 @@ use reqwest::{
     Client, Response, Url,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use uuid::Uuid;
 
 pub use store::{Delivery, DeliveryStore, Holder, is_migrated, is_migrated_postgres, migrate, migrate_postgres};
@@ -40,7 +44,8 @@ use message::Secrets;
 /// For how long a node remains the holder of a receiver if it stops without a word.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// How long a read of the log waits for news: well within [`LEASE`], which is renewed before each read.
+/// How long a read of the log waits for news, and how long a wait for the next attempt is at once: well within [`LEASE`], which is
+/// renewed before each.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// The delays between attempts.
@@ -289,9 +294,7 @@ impl Task {
                     delivery.failures = delivery.failures.saturating_add(1);
                     delivery.failing_since.get_or_insert(now);
                     delivery.error = Some(why);
-                    self.store.record(&delivery, &self.held_for(delay + LEASE)).await?;
-                    sleep(delay).await;
-                    return Ok(());
+                    return self.wait(delivery, delay).await;
                 }
             }
         }
@@ -299,6 +302,20 @@ impl Task {
             delivery.cursor = Some(page.cursor);
             delivery.delivered = None;
             self.store.record(&delivery, &self.held_for(LEASE)).await?;
+        }
+        Ok(())
+    }
+
+    /// Records a failure, and waits before the next attempt: no longer than until the receiver is this node's no more, or is sent
+    /// everything again.
+    async fn wait(&self, delivery: Delivery, delay: Duration) -> Result<(), Error> {
+        let next = Instant::now() + delay;
+        while self.store.record(&delivery, &self.held_for(LEASE)).await? {
+            let rest = next.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                break;
+            }
+            sleep(rest.min(WAIT)).await;
         }
         Ok(())
     }

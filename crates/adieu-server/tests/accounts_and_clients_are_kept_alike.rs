@@ -1,4 +1,4 @@
-//! The contract of the stores of accounts and clients, tested on every engine.
+//! The contract of the stores of accounts, clients and deliveries, tested on every engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::time::Duration;
@@ -9,6 +9,7 @@ use adieu_server::{
     accounts::{self, Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, PasswordReset},
     clients::{self, Capability, Client, ClientName, ClientStore, Limits, SecretHash},
     config::Rate,
+    deliveries::{self, DeliveryStore, Holder},
     password::PasswordHash,
     text::{NamePart, Username},
 };
@@ -50,12 +51,14 @@ every_engine! {
     of_two_changes_of_one_password_one_applies
     where_users_log_in_from_is_kept_until_it_lapses
     clients_come_and_go
+    one_node_at_a_time_holds_a_receiver
+    a_node_whose_clock_was_ahead_holds_no_receiver_for_long
     all_of_it_is_there_when_it_is_opened_again
 }
 
 /// The database of an engine.
 trait Place: Sized {
-    type Store: AccountStore + ClientStore + Clone;
+    type Store: AccountStore + ClientStore + DeliveryStore + Clone;
 
     async fn empty() -> Self;
 
@@ -90,6 +93,7 @@ impl Place for OnFile {
         let store = Sqlite::open(self.0.path().join("adieu.sqlite")).await.unwrap();
         accounts::migrate(&store).await.unwrap();
         clients::migrate(&store).await.unwrap();
+        deliveries::migrate(&store).await.unwrap();
         store
     }
 
@@ -112,6 +116,7 @@ impl Place for InDatabase {
         let store = Postgres::connect(&self.0).await.unwrap();
         accounts::migrate_postgres(&store).await.unwrap();
         clients::migrate_postgres(&store).await.unwrap();
+        deliveries::migrate_postgres(&store).await.unwrap();
         store
     }
 
@@ -541,6 +546,45 @@ async fn where_users_log_in_from_is_kept_until_it_lapses<P: Place>() {
 
 fn client(name: &str, can: &[Capability]) -> Client {
     Client::new(ClientName::new(name).unwrap(), can, Timestamp::from_unix(1_800_000_000)).unwrap().0
+}
+
+/// Lets a node claim the receiver `shop` for half a minute. Returns the cursor after which it delivers.
+async fn claim(store: &impl DeliveryStore, node: &str, now: u64) -> Option<String> {
+    let now = Timestamp::from_unix(now);
+    let holder = Holder { id: node.to_owned(), until: now.plus(Duration::from_secs(30)) };
+    let claimed = store.claim("shop", &holder, now, &"log.7".parse().unwrap()).await.unwrap();
+    claimed.map(|delivery| delivery.cursor.map(|cursor| cursor.to_string()).unwrap_or_default())
+}
+
+async fn one_node_at_a_time_holds_a_receiver<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let at = async |node, now| claim(&store, node, now).await;
+    assert_eq!(at("a", 1000).await.as_deref(), Some("log.7"));
+    assert_eq!((at("b", 1001).await, at("b", 1029).await), (None, None));
+    assert_eq!(at("a", 1029).await.as_deref(), Some("log.7"), "it goes on");
+    assert_eq!(at("b", 1058).await, None);
+    assert_eq!(at("b", 1059).await.as_deref(), Some("log.7"), "it has not gone on");
+    assert_eq!(at("a", 1060).await, None);
+    store.release("b").await.unwrap();
+    assert_eq!(at("a", 1060).await.as_deref(), Some("log.7"));
+    assert!(store.replay("shop").await.unwrap() && !store.replay("cart").await.unwrap());
+    let [delivery] = store.deliveries().await.unwrap().try_into().unwrap();
+    let holder = Holder { id: "a".to_owned(), until: Timestamp::from_unix(1090) };
+    assert!(!store.record(&delivery, &holder).await.unwrap(), "the claim ended");
+    assert_eq!(at("a", 1061).await.as_deref(), Some(""), "the beginning of the log");
+}
+
+async fn a_node_whose_clock_was_ahead_holds_no_receiver_for_long<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let at = async |node, now| claim(&store, node, now).await.is_some();
+    assert!(at("a", 1030).await);
+    assert!(!at("b", 1000).await, "clocks may differ by half a minute");
+    // A year ahead; then it stops, and comes back with another id.
+    assert!(at("a", 31_536_000).await);
+    assert!(at("b", 1000).await);
+    assert!(!at("a", 1001).await && at("a", 1030).await);
 }
 
 async fn clients_come_and_go<P: Place>() {

@@ -16,7 +16,10 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    http::{HeaderMap, StatusCode, header::LOCATION},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{LOCATION, RETRY_AFTER},
+    },
     response::{IntoResponse as _, Response},
     routing::any,
 };
@@ -104,7 +107,11 @@ async fn receive(shared: &Shared, headers: &HeaderMap, body: &Bytes) -> Response
     }
     if status >= 300 {
         shared.refused.fetch_add(1, SeqCst);
-        return (StatusCode::from_u16(status).unwrap(), [(LOCATION, "/elsewhere")]).into_response();
+        let mut refusal = (StatusCode::from_u16(status).unwrap(), [(LOCATION, "/elsewhere")]).into_response();
+        if status == 429 {
+            refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("600"));
+        }
+        return refusal;
     }
     let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
         (name.to_string(), value.to_str().unwrap().to_owned())
@@ -299,6 +306,19 @@ async fn what_was_delivered_can_be_delivered_again() {
     assert_eq!(receiver.sessions(), [&ended[..], &ended[..]].concat());
     let ids = receiver.ids();
     assert_eq!(ids[..2], ids[2..]);
+}
+
+#[tokio::test]
+async fn a_replay_does_not_wait_until_the_receiver_wants_the_next_attempt() {
+    let (receiver, secret) = (Receiver::start(429).await, Secret::new());
+    let server = adieu(&[receiver.setting("shop", &secret.file(), "")]).start().await;
+    server.register("jose").await;
+    let ended = log_in_and_out(&server).await;
+    server.becomes("it wants to be left alone", async || receiver.refused() == 1).await;
+    receiver.answer_with(200);
+    server.command(&["delivery", "replay", "shop"]).await;
+    server.becomes("it is told at once", async || !receiver.bodies().is_empty()).await;
+    assert_eq!(receiver.sessions(), [ended]);
 }
 
 #[tokio::test]

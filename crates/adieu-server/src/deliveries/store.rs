@@ -6,6 +6,8 @@ mod sqlite;
 use adieu::{Error, revocation::Cursor, time::Timestamp};
 use async_trait::async_trait;
 
+use super::LEASE;
+
 pub use postgres::{is_migrated_postgres, migrate_postgres};
 pub use sqlite::{is_migrated, migrate};
 
@@ -40,8 +42,8 @@ pub struct Holder {
 /// A store of the progress of deliveries. Each call is one atomic step, durable when it returns.
 #[async_trait]
 pub trait DeliveryStore: Send + Sync + 'static {
-    /// Makes this node the holder of a receiver, unless another one is at `now`. Deliveries to a new receiver begin after `start`.
-    /// Returns the progress, or `None` if another node is the holder.
+    /// Makes this node the holder of a receiver, unless another one is at `now`, by a clock that is ahead by at most [`LEASE`].
+    /// Deliveries to a new receiver begin after `start`. Returns the progress, or `None` if another node is the holder.
     ///
     /// # Errors
     /// Fails if the store cannot be written.
@@ -100,7 +102,7 @@ use table;
 
 const CLAIM: &str = "INSERT INTO delivery (receiver, cursor, holder, held_until) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (receiver) DO UPDATE SET holder = $3, held_until = $4 \
-    WHERE delivery.holder = $3 OR delivery.held_until <= $5 \
+    WHERE delivery.holder = $3 OR delivery.held_until <= $5 OR delivery.held_until > $6 \
     RETURNING receiver, cursor, delivered, delivered_at, failures, failing_since, error";
 const RECORD: &str = "UPDATE delivery SET cursor = $1, delivered = $2, delivered_at = $3, failures = $4, \
     failing_since = $5, error = $6, held_until = $7 WHERE receiver = $8 AND holder = $9";
@@ -110,6 +112,12 @@ const LIST: &str = "SELECT receiver, cursor, delivered, delivered_at, failures, 
 // The holder notices with its next step that it is the holder no more.
 const REPLAY: &str = "UPDATE delivery SET cursor = '', delivered = NULL, failures = 0, failing_since = NULL, \
     error = NULL, holder = '', held_until = 0 WHERE receiver = $1";
+
+/// Returns the latest time until which another node may be the holder at `now`. A claim that is longer is from a clock that was wrong:
+/// without this limit, it would hold for as long as the clock was ahead.
+fn latest_claim(now: Timestamp) -> Timestamp {
+    now.plus(LEASE + LEASE)
+}
 
 /// Returns a cursor as stored.
 fn written(cursor: Option<&Cursor>) -> String {

@@ -5,7 +5,9 @@ use adieu_postgres::Postgres;
 use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
-use super::{CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, read, table, written};
+use super::{
+    CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, latest_claim, read, table, written,
+};
 
 /// The steps that brought the table to where it is.
 const SCHEMA: &[&str] = &[table!("TEXT COLLATE \"C\"")];
@@ -40,7 +42,8 @@ impl DeliveryStore for Postgres {
             .bind(written(Some(start)))
             .bind(&holder.id)
             .bind(seconds(holder.until))
-            .bind(seconds(now));
+            .bind(seconds(now))
+            .bind(seconds(latest_claim(now)));
         self.fetch_optional(claim).await?.as_ref().map(delivery).transpose()
     }
 

@@ -5,7 +5,9 @@ use adieu_sqlite::Sqlite;
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::{CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, read, table, written};
+use super::{
+    CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, latest_claim, read, table, written,
+};
 
 /// The steps that brought the table to where it is.
 const SCHEMA: &[&str] = &[concat!(table!("TEXT"), " WITHOUT ROWID;")];
@@ -37,7 +39,8 @@ impl DeliveryStore for Sqlite {
     ) -> Result<Option<Delivery>, Error> {
         let (receiver, holder, start) = (receiver.to_owned(), holder.clone(), written(Some(start)));
         self.transact(move |connection| {
-            let claim = params![receiver, start, holder.id, holder.until.as_unix(), now.as_unix()];
+            let latest = latest_claim(now).as_unix();
+            let claim = params![receiver, start, holder.id, holder.until.as_unix(), now.as_unix(), latest];
             connection.prepare_cached(CLAIM)?.query_row(claim, delivery).optional()
         })
         .await
