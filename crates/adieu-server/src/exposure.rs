@@ -92,7 +92,8 @@ enum Readers {
 pub fn exposed_files(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     let of_issuers = settings.trusted_issuer.iter().filter_map(|issuer| issuer.secret_file.as_ref());
-    let secrets = of_issuers.map(|file| ("secret_file", file));
+    let of_webhooks = settings.webhook.iter().map(|webhook| &webhook.secret_file);
+    let secrets = of_issuers.chain(of_webhooks).map(|file| ("secret_file", file));
     for (setting, file) in secrets.chain(settings.follow_secret_file.iter().map(|file| ("follow_secret_file", file))) {
         found.extend(exposed(&format!("{setting} {}", file.display()), file, Readers::Owner));
     }

@@ -102,15 +102,18 @@ impl Arguments {
             }
         };
         machine::files(&settings, Check::new("files", &mut found));
+        machine::audit_log(&settings, Check::new("audit", &mut found));
         machine::disk(&settings, Check::new("disk", &mut found));
         machine::space(&settings, Check::new("space", &mut found));
         machine::descriptors(&settings, Check::new("descriptors", &mut found));
         let log = service::store(&settings, Check::new("store", &mut found)).await;
         machine::clock(&settings, log.as_ref(), Check::new("clock", &mut found));
         service::network(&settings, Check::new("network", &mut found));
+        machine::addresses(&settings, Check::new("listen", &mut found));
         service::certificate(&settings, Check::new("tls", &mut found));
         service::proxies(&settings, Check::new("proxies", &mut found));
         service::issuers(&settings, Check::new("issuers", &mut found)).await;
+        service::webhooks(&settings, Check::new("webhooks", &mut found));
         found
     }
 }

@@ -8,8 +8,22 @@ use test_servers::make_certificate;
 
 use crate::support::{Done, Place};
 
-const CHECKS: [&str; 10] =
-    ["settings", "files", "disk", "space", "descriptors", "store", "clock", "network", "tls", "proxies"];
+const CHECKS: [&str; 14] = [
+    "settings",
+    "files",
+    "audit",
+    "disk",
+    "space",
+    "descriptors",
+    "store",
+    "clock",
+    "network",
+    "listen",
+    "tls",
+    "proxies",
+    "issuers",
+    "webhooks",
+];
 
 impl Place {
     /// Runs the doctor with these settings in a file.
@@ -70,7 +84,7 @@ async fn a_sound_store_has_no_problem_and_stays_as_it_is_whether_a_server_runs_o
     let before = contents(&place.path("data"));
     let done = place.doctor("").succeeded();
     let checks: Vec<_> = done.objects().iter().map(|found| found["check"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(checks, [&CHECKS[..], &["issuers"]].concat());
+    assert_eq!(checks, CHECKS);
     assert_eq!(contents(&place.path("data")), before);
 
     let server = place.server().start().await;
@@ -183,6 +197,57 @@ fn an_address_without_tls_is_named() {
 }
 
 #[test]
+fn an_address_of_another_machine_and_a_missing_folder_of_a_socket_are_named() {
+    let place = Place::sound();
+    // RFC 5737: no machine has it.
+    for settings in ["listen = ['127.0.0.1:8080', '192.0.2.1:8080']", "metrics_listen = '192.0.2.1:9464'"] {
+        let done = place.doctor(&format!("{settings}\ntrusted_proxies = ['192.0.2.0/24']"));
+        let [(status, message)] = done.problems("listen").try_into().unwrap();
+        assert!(status == "fail" && message.ends_with("; use an address of this machine"), "{message}");
+    }
+    let folder = place.path("run");
+    let settings = format!("listen = 'unix:{}'", folder.join("adieu.sock").display());
+    let message = place.doctor(&settings).only_problem("warn", "listen");
+    assert!(message.contains(&format!("the folder {} does not exist", folder.display())), "{message}");
+    fs::create_dir(folder).unwrap();
+    place.doctor(&settings).succeeded();
+}
+
+#[test]
+fn an_audit_log_that_can_not_be_written_is_a_failure() {
+    let place = Place::sound();
+    for (file, why) in
+        [("data", "is a directory"), ("missing/audit.log", "No such file"), ("adieu.toml/a", "Not a dir")]
+    {
+        let message = place.doctor(&format!("audit_log = '{file}'")).only_problem("fail", "audit");
+        assert!(message.contains(file) && message.contains(why), "{message}");
+    }
+    let new = "audit_log = 'audit.log'";
+    place.doctor(new).succeeded();
+    assert!(!place.path("audit.log").exists());
+    place.write("audit.log", "");
+    fs::set_permissions(place.path("audit.log"), fs::Permissions::from_mode(0o600)).unwrap();
+    place.doctor(new).succeeded();
+}
+
+#[test]
+fn a_secret_of_a_webhook_that_is_missing_wrong_or_readable_is_named() {
+    let place = Place::sound();
+    let settings = "[[webhook]]\nname = 'shop'\nurl = 'https://shop.example/'\nsecret_file = 'secret'";
+    let message = place.doctor(settings).only_problem("fail", "webhooks");
+    assert!(message.starts_with("webhook \"shop\": secret_file secret: No such file"), "{message}");
+    place.write("secret", "whsec_c2VjcmV0");
+    fs::set_permissions(place.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let message = place.doctor(settings).only_problem("fail", "webhooks");
+    assert!(message.contains("24 to 64 bytes") && !message.contains("c2VjcmV0"), "{message}");
+    place.write("secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    place.doctor(settings).succeeded();
+    fs::set_permissions(place.path("secret"), fs::Permissions::from_mode(0o644)).unwrap();
+    let message = place.doctor(settings).only_problem("warn", "files");
+    assert!(message.starts_with("secret_file secret can be read"), "{message}");
+}
+
+#[test]
 fn a_certificate_that_expires_or_does_not_fit_its_key_is_named() {
     let place = Place::sound();
     make_certificate(&place.path("."), "127.0.0.1");
@@ -212,7 +277,7 @@ fn proxies_that_reach_no_listener_or_are_everybody_are_named() {
         assert!(message.contains(wanted), "{message}");
     }
     for settings in
-        ["trusted_proxies = ['127.0.0.1/32', '::1/128']", "listen = '10.0.0.7:80'\ntrusted_proxies = ['10.0.0.0/8']"]
+        ["trusted_proxies = ['127.0.0.1/32', '::1/128']", "listen = '0.0.0.0:80'\ntrusted_proxies = ['10.0.0.0/8']"]
     {
         place.doctor(settings).succeeded();
     }

@@ -1,7 +1,8 @@
-//! Checks of the machine: files, disk, clock and limits.
+//! Checks of the machine: files, addresses, disk, clock and limits.
 
 use std::{
     fs, io,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
@@ -15,7 +16,7 @@ use adieu::{
 use super::Check;
 use crate::{
     cli::output::written,
-    config::Settings,
+    config::{ListenAddress, Settings},
     exposure::exposed_files,
     high_water,
     listen::{connections_within, raise_descriptor_limit},
@@ -36,6 +37,72 @@ const EARLIEST: Timestamp = Timestamp::from_unix(1_767_225_600);
 
 pub(super) fn files(settings: &Settings, mut check: Check<'_>) {
     check.warn_of_all(exposed_files(settings), "only the server's user can read and change its files");
+}
+
+/// Checks that lines can be appended to the file of the audit trail, or that it can be created.
+pub(super) fn audit_log(settings: &Settings, mut check: Check<'_>) {
+    let Some(file) = &settings.audit_log else { return check.ok("not used") };
+    match writable(file) {
+        Ok(()) => check.ok(format!("{} can be written", file.display())),
+        Err(error) => check.fail(format!(
+            "audit_log {} can't be written: {error}; give it to the user of the server, in a folder that exists",
+            file.display()
+        )),
+    }
+}
+
+/// Checks that this process may write to a file or, if there is none, create it.
+fn writable(file: &Path) -> io::Result<()> {
+    match fs::metadata(file) {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => may_write(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::metadata(parent(file))?.is_dir() {
+            true => may_write(parent(file)),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn may_write(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)
+}
+
+#[cfg(not(unix))]
+fn may_write(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Checks that the addresses to listen on are of this machine, and that the folders of sockets exist.
+pub(super) fn addresses(settings: &Settings, mut check: Check<'_>) {
+    let listened = settings.listen.iter().map(|address| ("listen", address.clone()));
+    let metrics = settings.metrics_listen.map(|address| ("metrics_listen", ListenAddress::Tcp(address)));
+    let mut has_problem = false;
+    for (setting, address) in listened.chain(metrics) {
+        match &address {
+            ListenAddress::Tcp(at) => {
+                // On another port: a server may listen on this one.
+                if let Err(error) = TcpListener::bind(SocketAddr::new(at.ip(), 0)) {
+                    has_problem = true;
+                    check.fail(format!("{setting} {address}: {error}; use an address of this machine"));
+                }
+            }
+            ListenAddress::Unix(path) => {
+                if !parent(path).is_dir() {
+                    has_problem = true;
+                    check.warn(format!(
+                        "{setting} {address}: the folder {} does not exist; create it, unless systemd does \
+                         (RuntimeDirectory)",
+                        parent(path).display()
+                    ));
+                }
+            }
+        }
+    }
+    if !has_problem {
+        check.ok("every address is of this machine");
+    }
 }
 
 /// Measures how long a write takes to reach the disk.
@@ -178,9 +245,9 @@ fn files_of(settings: &Settings) -> Vec<PathBuf> {
 
 /// Returns the folder in which each logout is written: that of the store, or of the high-water mark.
 fn folder(settings: &Settings) -> PathBuf {
-    let file = store_file(settings).unwrap_or_else(|| high_water::file(settings));
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
+    parent(&store_file(settings).unwrap_or_else(|| high_water::file(settings))).to_owned()
+}
+
+fn parent(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

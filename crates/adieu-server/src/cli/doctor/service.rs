@@ -1,4 +1,4 @@
-//! Checks of what the server works with: its store, its certificate, proxies, and other issuers.
+//! Checks of what the server works with: its store, its certificate, proxies, other issuers, and the receivers of webhooks.
 
 use std::time::Duration;
 
@@ -14,8 +14,12 @@ use tokio::time::{Instant, sleep};
 
 use super::Check;
 use crate::{
-    cli::{on_store::exists, output::written},
+    cli::{
+        on_store::exists,
+        output::{counted, written},
+    },
     config::{ListenAddress, Settings, TrustedProxy, redacted},
+    deliveries::Receiver,
     exposure::exposed_on_the_network,
     high_water,
     issuers::Trusted,
@@ -147,6 +151,14 @@ pub(super) async fn issuers(settings: &Settings, mut check: Check<'_>) {
     }
     if !has_failed {
         check.ok(format!("{number} besides this server, and their keys can be read"));
+    }
+}
+
+/// Checks the URLs, the types and the secrets of webhooks. Sends nothing.
+pub(super) fn webhooks(settings: &Settings, mut check: Check<'_>) {
+    match Receiver::of(settings) {
+        Ok(receivers) => check.ok(format!("{}, whose secrets can be used", counted(receivers.len(), "receiver"))),
+        Err(error) => check.fail(format!("{error:#}; correct the setting or the file")),
     }
 }
 
