@@ -17,7 +17,7 @@ use adieu_axum::{Cookies, Guard, RejectionKind, SetCookies};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRef, FromRequestParts, Path, Request},
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, HeaderName, Method, header, request::Parts},
     middleware::{Next, from_fn},
     response::{IntoResponse, Redirect, Response},
     routing::get,
@@ -96,14 +96,21 @@ fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
         return false;
     }
     let header = |name| headers.get(name).map(|value: &header::HeaderValue| value.to_str().unwrap_or_default());
-    match (header(header::HeaderName::from_static("sec-fetch-site")), header(header::ORIGIN)) {
-        (Some(site), _) => !["same-origin", "none"].contains(&site),
-        (None, Some(origin)) => {
+    match header(header::ORIGIN).filter(|_| !headers.contains_key(SITE)) {
+        Some(origin) => {
             let host = origin.split_once("://").map(|(_, host)| host);
             host.is_none() || host != header(header::HOST)
         }
-        (None, None) => false,
+        None => is_from_another_site(headers),
     }
+}
+
+/// Which page caused a request (Fetch Metadata).
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Returns whether the browser says that a page of another origin caused a request.
+fn is_from_another_site(headers: &HeaderMap) -> bool {
+    headers.get(SITE).is_some_and(|site| !["same-origin", "none"].contains(&site.to_str().unwrap_or_default()))
 }
 
 /// What a request says about how to answer it.
@@ -210,7 +217,7 @@ impl Fields {
 }
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderValue;
 
     use super::*;
 

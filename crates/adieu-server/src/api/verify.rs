@@ -151,8 +151,11 @@ async fn ext_authz(verdicts: &Verdicts, parts: &mut Parts) -> Result<Response, A
     let wanted = match (all.next().map(HeaderValue::to_str), all.next()) {
         (None, _) => Wanted::default(),
         (Some(Ok(text)), None) => Wanted::parse(text)?,
+        (Some(Err(_)), None) => {
+            return Err(ApiError::BadRequest("Percent-encode what is not ASCII in X-Adieu-Wanted.".into()));
+        }
         // The proxy's header, and one that the client added to replace it.
-        _ => return Err(ApiError::BadRequest("Send X-Adieu-Wanted once.".into())),
+        (Some(_), Some(_)) => return Err(ApiError::BadRequest("Send X-Adieu-Wanted once.".into())),
     };
     wanted.of(&token, verdicts)?;
     let mut response = identity(StatusCode::OK, &token, verdicts)?;

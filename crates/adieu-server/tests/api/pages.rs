@@ -140,6 +140,21 @@ async fn each_change_needs_the_csrf_value_of_its_token_and_a_page_of_this_origin
 }
 
 #[tokio::test]
+async fn a_link_of_another_site_removes_no_cookies() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let mut browser = Browser::logged_in(&app, "jose").await;
+    // The access token has expired, and the page must refresh.
+    browser.cookies.retain(|(name, _)| name.contains("refresh"));
+    for (site, removed, view) in [("cross-site", 0, "resume"), ("same-site", 0, "resume"), ("same-origin", 4, "entry")]
+    {
+        let request = browser.client.get(app.url("/account?ended")).header("cookie", browser.cookies());
+        let response = request.header("sec-fetch-site", site).send().await.unwrap();
+        assert_eq!(response.headers().get_all("set-cookie").iter().count(), removed, "{site}");
+        assert!(response.text().await.unwrap().contains(&format!("data-view=\"{view}\"")), "{site}");
+    }
+}
+
+#[tokio::test]
 async fn all_sessions_end_only_with_the_password() {
     let app = TestApp::start().await.with_user("jose").await;
     let browser = Browser::logged_in(&app, "jose").await;

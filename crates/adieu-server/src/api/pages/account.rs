@@ -22,7 +22,7 @@ use super::{
         session_events,
         view::{Part, SessionDetails},
     },
-    Fields, Pages, Rendered, Visit, problem, render,
+    Fields, Pages, Rendered, Visit, is_from_another_site, problem, render,
 };
 use crate::{
     accounts::Accounts,
@@ -71,9 +71,11 @@ async fn show(
         Err(error) => return error.into_response(),
     };
     let t = page.messages();
-    let is_over = !matches!(refused.kind(), RejectionKind::Missing | RejectionKind::Expired);
+    let is_over = !matches!(refused.kind(), RejectionKind::Missing | RejectionKind::Expired)
+        // Where the script of a page goes when a refresh failed. A link of another site must not end a session.
+        || (query == "ended" && !is_from_another_site(&headers));
     let csrf = cookie(&headers, REFRESH_CSRF_COOKIE).filter(|_| cookie(&headers, REFRESH_COOKIE).is_some());
-    if let Some(csrf) = csrf.filter(|_| !is_over && query != "ended") {
+    if let Some(csrf) = csrf.filter(|_| !is_over) {
         return render(().into_response(), &ResumePage { page, csrf: csrf.to_owned() });
     }
     let may_register = pages.api.settings.registration() == Registration::Open;
@@ -81,14 +83,13 @@ async fn show(
         "registered" => Some(t.registered),
         "out" => Some(t.logged_out),
         "out-all" => Some(t.logged_out_all),
-        "ended" => Some(t.ended_elsewhere),
         _ if is_over => Some(t.ended_elsewhere),
         _ => None,
     };
     let problem = (query == "in" && !is_over).then(|| t.no_cookies.to_owned());
     let entry = if query == "register" && may_register { Entry::Register } else { Entry::LogIn };
     let view = EntryPage { page, entry, username: String::new(), may_register, notice, problem };
-    let unset = if is_over || query == "ended" { pages.unset() } else { SetCookies::default() };
+    let unset = if is_over { pages.unset() } else { SetCookies::default() };
     render((unset, ()).into_response(), &view)
 }
 
