@@ -9,7 +9,7 @@ use adieu::{
     time::Timestamp,
     token::{KeyId, TokenError},
 };
-use adieu_axum::{AfterBody, BearerToken};
+use adieu_axum::{AfterBody, PresentedToken};
 use axum::{
     Json,
     extract::{FromRequestParts, State},
@@ -138,7 +138,7 @@ pub(super) struct Revoked {
 
 /// The caller that revokes.
 pub(super) enum Revoker {
-    Admin(AccessToken, BearerToken),
+    Admin(AccessToken, PresentedToken),
     Client(Arc<clients::Client>),
 }
 
@@ -151,7 +151,7 @@ impl FromRequestParts<Api> for Revoker {
             return Ok(Self::Client(client));
         }
         let Admin(admin) = Admin::from_request_parts(parts, api).await?;
-        let token = <BearerToken as FromRequestParts<Api>>::from_request_parts(parts, api).await?;
+        let token = <PresentedToken as FromRequestParts<Api>>::from_request_parts(parts, api).await?;
         Ok(Self::Admin(admin, token))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use crate::support::{Answer, Call, PASSWORD, TestApp, credentials};
 
 const CSRF_FAILED: &str = r#"401 {"description":"The CSRF value is missing or wrong.","error":"csrf_failed"}"#;
@@ -70,6 +72,19 @@ async fn a_browser_logs_in_refreshes_and_logs_out() {
         browser.cookies = used;
         browser.send(app.get("/sessions")).await.is_revoked();
     }
+}
+
+#[tokio::test]
+async fn an_administrator_revokes_with_a_cookie() {
+    let app = TestApp::with(&[("token_cookies", "adieu")]).await.with_admin("jose").await;
+    let mut browser = Browser::default();
+    let csrf = log_in(&app, &mut browser).await.json()["csrf_access_token"].as_str().unwrap().to_owned();
+    let revoke = |target| app.post("/revocations").json(target);
+    browser.send(revoke(json!({"token_id": "a"}))).await.reads(CSRF_FAILED);
+    let answer = browser.send(revoke(json!({"token_id": "a"})).header("x-csrf-token", &csrf)).await;
+    answer.reads(r#"200 {"message":"Revoked.","sessions_ended":0,"own_token_revoked":false}"#);
+    let answer = browser.send(revoke(json!({"everything": true})).header("x-csrf-token", &csrf)).await;
+    answer.reads(r#"200 {"message":"Revoked.","sessions_ended":1,"own_token_revoked":true}"#);
 }
 
 #[tokio::test]
