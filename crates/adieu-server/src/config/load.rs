@@ -102,10 +102,21 @@ fn shown(value: &toml::Value) -> toml::Value {
         toml::Value::String(text) => redacted(text).into(),
         toml::Value::Array(values) => toml::Value::Array(values.iter().map(shown).collect()),
         toml::Value::Table(values) => {
-            toml::Value::Table(values.iter().map(|(key, value)| (key.clone(), shown(value))).collect())
+            let member = |(key, value): (&String, &toml::Value)| match (key.as_str(), value) {
+                // Of a webhook: for some receivers, the path is the secret.
+                ("url", toml::Value::String(url)) => (key.clone(), without_path(url).into()),
+                _ => (key.clone(), shown(value)),
+            };
+            toml::Value::Table(values.iter().map(member).collect())
         }
         value => value.clone(),
     }
+}
+
+/// Returns the scheme, the host and the port of a URL.
+fn without_path(url: &str) -> String {
+    let origin = reqwest::Url::parse(url).map(|url| url.origin().ascii_serialization());
+    format!("{}/…", origin.as_deref().unwrap_or_default())
 }
 
 impl Settings {

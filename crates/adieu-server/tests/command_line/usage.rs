@@ -171,6 +171,9 @@ fn a_password_is_no_argument_and_in_no_error() {
     command.env("ADIEU_TRUSTED_ISSUER", format!("[{{ name = 'shop', jwks_url = '{url}' }}]"));
     let shown = Place::finish(command, b"").succeeded().stdout;
     assert!(shown.contains("login.example") && !shown.contains("s3cret"), "{shown}");
+    place.write("adieu.toml", "[[webhook]]\nname = 'chat'\nurl = 'https://chat.example:444/s3cret'\nsecret_file = 'x'");
+    let shown = place.run(&["config", "--effective", "--config", "adieu.toml"]).succeeded().stdout;
+    assert!(shown.contains("https://chat.example:444/…") && !shown.contains("s3cret"), "{shown}");
     let mut command = place.command(&["serve"]);
     command.env("ADIEU_TRUSTED_ISSUER", "[{ name = 'shop', jwks_url = 'https://ana:s3cret@[::1' }]");
     let failed = Place::finish(command, b"").failed();
