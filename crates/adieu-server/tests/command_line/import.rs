@@ -2,6 +2,8 @@
 //!
 //! The hashes are made with passlib, bcrypt and argon2-cffi; the exports by `password_hashes/make.py`.
 
+use serde_json::json;
+
 use crate::support::{Place, account, can_log_in};
 
 const PASSLIB: &str = "$pbkdf2-sha256$29000$oDQGACCEMEZI6X3vXcsZ4w$Db3pJ3z5tRr1j9iFgW6zfLkoWjZEx7P3Ot9lzjIoLM4";
@@ -243,12 +245,31 @@ async fn export(options: &[&str], content: &str, can: &[&str], disabled: &[&str]
 #[tokio::test]
 async fn an_export_of_django_is_read_in_both_formats() {
     let can = ["pbkdf2", "argon2", "bcrypt", "scrypt"];
-    for content in [include_str!("../password_hashes/django.json"), include_str!("../password_hashes/django.jsonl")] {
+    for (content, rest) in [
+        (include_str!("../password_hashes/django.json"), "0 users failed, 1 user skipped"),
+        (include_str!("../password_hashes/django.jsonl"), "0 lines failed, 1 line skipped"),
+    ] {
         let said = export(&["--format", "django"], content, &can, &["inactive"]).await;
         let (skipped, summary) = said.split_once('\n').unwrap();
         assert!(skipped.ends_with(": skipped: has no password"), "{skipped}");
-        assert_eq!(summary, "5 users added, 0 lines failed, 1 line skipped\n");
+        assert_eq!(summary, format!("5 users added, {rest}\n"));
     }
+}
+
+#[test]
+fn a_user_of_a_document_in_one_line_is_named_by_its_number() {
+    let place = Place::empty();
+    let password = "pbkdf2_sha256$1000$ef9cb244542a0e53dd3b87$N4x7KYEV62ZAzk7HW9ksI4Oh/mecwt23q2aPIN50yJg=";
+    let user = |name| {
+        json!({"model": "auth.user", "fields": {"username": name, "password": password, "is_active": true}}).to_string()
+    };
+    place.write("users", format!("[{},{{}},{},{}]", user("a"), user("b"), user("a")));
+    let import = ["user", "import", "users", "--format", "django", "--create", "--json"];
+    insta::assert_snapshot!(place.run(&import).stdout, @r#"
+    {"entry":2,"error":"not a user as Django exports it","line":1}
+    {"entry":4,"error":"entry 1 (line 1) has the name a too","line":1}
+    {"added":0,"failed":2,"skipped":0,"valid":2}
+    "#);
 }
 
 #[tokio::test]
@@ -256,8 +277,8 @@ async fn an_export_of_keycloak_is_read() {
     let content = include_str!("../password_hashes/keycloak.json");
     let can = ["argon2", "sha512", "sha256", "sha256-of-32-bytes", "sha1"];
     insta::assert_snapshot!(export(&["--format", "keycloak"], content, &can, &["off"]).await, @"
-    line 175: skipped: has no password
-    6 users added, 0 lines failed, 1 line skipped
+    entry 7 (line 175): skipped: has no password
+    6 users added, 0 users failed, 1 user skipped
     ");
 }
 
@@ -267,9 +288,9 @@ async fn an_export_of_firebase_is_read_with_the_parameters_of_the_project() {
     let can = ["published@example.com", "own@example.com"];
     let options = ["--format", "firebase", "--hash-config", "hash-config.txt"];
     insta::assert_snapshot!(export(&options, content, &can, &["off@example.com"]).await, @"
-    line 36: skipped: has no password
-    line 44: skipped: has no password
-    3 users added, 0 lines failed, 2 lines skipped
+    entry 4 (line 36): skipped: has no password
+    entry 5 (line 44): skipped: has no password
+    3 users added, 0 users failed, 2 users skipped
     ");
 }
 
@@ -387,13 +408,13 @@ fn an_export_that_is_none_is_named_by_its_line() {
     django "["
       error: invalid JSON in line 1, column 1
     django "[\n1,\n{}, {\"fields\": {}},\n{\"fields\": {\"password\": 1}}\n]"
-      line 2: not a user as Django exports it
-      line 3: not a user as Django exports it
-      line 4: not a user as Django exports it
-      0 users added, 3 lines failed
+      entry 1 (line 2): not a user as Django exports it
+      entry 2 (line 3): not a user as Django exports it
+      entry 4 (line 4): not a user as Django exports it
+      0 users added, 3 users failed
     django "[\n{\"fields\":{\"password\":\"hunter2\",\"username\":\"a\"}},\n{\"fields"
-      line 2: password_hash: not a supported hash: argon2id, argon2i, bcrypt, PBKDF2 or scrypt
-      line 3: no username
+      entry 1 (line 2): password_hash: not a supported hash: argon2id, argon2i, bcrypt, PBKDF2 or scrypt
+      entry 2 (line 3): no username
       error: invalid JSON in line 3, column 27
     django "[] $2b$06$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNIt"
       error: invalid JSON in line 1, column 4
@@ -404,7 +425,7 @@ fn an_export_that_is_none_is_named_by_its_line() {
     django "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
       error: invalid JSON in line 1, column 128
     django "[\n{\"fields\":{\"password\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-      error: the user in line 2 is longer than 65536 bytes
+      error: entry 1 (line 2) is longer than 65536 bytes
     keycloak ""
       error: invalid JSON in line 1, column 0
     keycloak "{}"
@@ -414,19 +435,19 @@ fn an_export_that_is_none_is_named_by_its_line() {
     keycloak "7"
       error: no array of users in the input
     keycloak "{\"users\": [\n\n{\"username\":\"a\",\"credentials\":[{\"type\":\"passwor"
-      line 3: the password was hashed by an algorithm that is not supported
-      0 users added, 1 line failed
+      entry 1 (line 3): the password was hashed by an algorithm that is not supported
+      0 users added, 1 user failed
     keycloak "{\"users\": [{\"username\":\"a\",\"credentials\":[{\"type\":\"password\""
-      line 1: password_hash: not a well-formed PBKDF2 hash
-      line 1: not a user as Keycloak exports it
-      0 users added, 2 lines failed
+      entry 1 (line 1): password_hash: not a well-formed PBKDF2 hash
+      entry 2 (line 1): not a user as Keycloak exports it
+      0 users added, 2 users failed
     keycloak "{\"users\": [{\"username\": \"a\"}]"
-      line 1: skipped: has no password
+      entry 1 (line 1): skipped: has no password
       error: invalid JSON in line 1, column 29
     keycloak "{\"users\": [],\n\"users\": [{\"username\": \"taken\"}, {}]}"
-      line 2: skipped: has no password
-      line 2: not a user as Keycloak exports it
-      0 users added, 1 line failed, 1 line skipped
+      entry 1 (line 2): skipped: has no password
+      entry 2 (line 2): not a user as Keycloak exports it
+      0 users added, 1 user failed, 1 user skipped
     firebase "{}"
       error: the following required arguments were not provided:
         --hash-config <FILE>
@@ -443,11 +464,11 @@ fn an_export_that_is_none_is_named_by_its_line() {
     firebase --hash-config not-base64.txt "{}"
       error: invalid base64_signer_key in the hash parameters of the project
     firebase --hash-config hash-config.txt "{\"users\": [{\"email\": \"a@example.com\", \"passwordHash\": \"aHVud"
-      line 1: not a user as Firebase exports it
-      0 users added, 1 line failed
+      entry 1 (line 1): not a user as Firebase exports it
+      0 users added, 1 user failed
     firebase --hash-config hash-config.txt "{\"users\": [{\"passwordHash\": \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-      line 1: no email
-      0 users added, 1 line failed
+      entry 1 (line 1): no email
+      0 users added, 1 user failed
     auth0 "{\"email\":\"a\",\"passwordHash\":\"hunter2\"}\n\n{\"passwordHash\":\"$2b"
       line 1: password_hash: not a supported hash: argon2id, argon2i, bcrypt, PBKDF2 or scrypt
       line 3: no email

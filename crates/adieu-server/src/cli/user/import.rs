@@ -24,7 +24,7 @@ use serde_json::json;
 
 use self::{
     input::{Found, Layout},
-    record::{Record, Row, RowError},
+    record::{Place, Record, Row, RowError},
     sources::{HashConfig, Source},
 };
 use super::super::{
@@ -172,12 +172,14 @@ struct Import {
     without_password: usize,
     /// The last line that has been read.
     seen: usize,
-    /// Users that are checked next, with the numbers of their lines.
-    waiting: Vec<(usize, Record)>,
+    /// What the rows are called: lines, or the users of a document.
+    unit: &'static str,
+    /// Users that are checked next.
+    waiting: Vec<(Place, Record)>,
     /// Checked users, to be added together.
-    checked: Vec<(usize, Record)>,
-    /// The lines of the names so far.
-    names: HashMap<Username, usize>,
+    checked: Vec<(Place, Record)>,
+    /// The places of the names so far.
+    names: HashMap<Username, Place>,
 }
 
 impl Import {
@@ -193,6 +195,7 @@ impl Import {
             failed: 0,
             without_password: 0,
             seen: 0,
+            unit: "line",
             waiting: Vec::new(),
             checked: Vec::new(),
             names: HashMap::new(),
@@ -226,14 +229,17 @@ impl Import {
             self.flush().await?;
             bail!("more than {MAX_ROWS} users; split the input");
         }
-        self.seen = row.line;
+        self.seen = row.place.line;
+        if row.place.entry.is_some() {
+            self.unit = "user";
+        }
         match row.record {
-            Ok(record) => self.waiting.push((row.line, record)),
+            Ok(record) => self.waiting.push((row.place, record)),
             Err(error @ RowError::NoPassword) => {
                 self.without_password += 1;
-                self.report(row.line, "skipped", &error.to_string())?;
+                self.report(row.place, "skipped", &error.to_string())?;
             }
-            Err(error) => self.fail(row.line, &error.to_string())?,
+            Err(error) => self.fail(row.place, &error.to_string())?,
         }
         if self.waiting.len() >= BATCH { self.flush().await } else { Ok(()) }
     }
@@ -249,22 +255,22 @@ impl Import {
     }
 
     /// Checks the names, among each other and in the store.
-    async fn check(&mut self, rows: Vec<(usize, Record)>) -> anyhow::Result<()> {
+    async fn check(&mut self, rows: Vec<(Place, Record)>) -> anyhow::Result<()> {
         let names = rows.iter().map(|(_, record)| record.username.clone()).collect();
         let taken = match &self.node {
             Some(node) => node.accounts.store().taken(names).await?,
             None => HashSet::new(),
         };
-        for (line, record) in rows {
+        for (place, record) in rows {
             if taken.contains(&record.username) {
-                self.fail(line, &already_exists(&record.username))?;
+                self.fail(place, &already_exists(&record.username))?;
             } else if let Some(earlier) = self.names.get(&record.username) {
-                self.fail(line, &format!("line {earlier} has the name {} too", record.username))?;
+                self.fail(place, &format!("{earlier} has the name {} too", record.username))?;
             } else {
                 self.valid += 1;
-                self.names.insert(record.username.clone(), line);
+                self.names.insert(record.username.clone(), place);
                 if self.mode == Mode::AllOrNone && self.failed == 0 {
-                    self.checked.push((line, record));
+                    self.checked.push((place, record));
                 }
             }
         }
@@ -282,7 +288,7 @@ impl Import {
 
     async fn add_all(&mut self) -> anyhow::Result<()> {
         let checked = std::mem::take(&mut self.checked);
-        let (lines, accounts) = self.accounts(checked)?;
+        let (places, accounts) = self.accounts(checked)?;
         let Some(node) = &self.node else { return Ok(()) };
         let named: Vec<_> = accounts.iter().map(|account| (account.id.clone(), account.username.clone())).collect();
         if node.accounts.store().add_all(accounts).await.context("nothing was added")? {
@@ -293,58 +299,61 @@ impl Import {
         }
         // Another process has taken some names meanwhile.
         let taken = node.accounts.store().taken(named.iter().map(|(_, name)| name.clone()).collect()).await?;
-        for (line, (_, name)) in lines.into_iter().zip(named).filter(|(_, (_, name))| taken.contains(name)) {
+        for (place, (_, name)) in places.into_iter().zip(named).filter(|(_, (_, name))| taken.contains(name)) {
             self.valid -= 1;
-            self.fail(line, &already_exists(&name))?;
+            self.fail(place, &already_exists(&name))?;
         }
         Ok(())
     }
 
-    async fn add(&mut self, rows: Vec<(usize, Record)>) -> anyhow::Result<()> {
-        let (lines, accounts) = self.accounts(rows)?;
+    async fn add(&mut self, rows: Vec<(Place, Record)>) -> anyhow::Result<()> {
+        let (places, accounts) = self.accounts(rows)?;
         let Some(node) = &self.node else { return Ok(()) };
         let named: Vec<_> = accounts.iter().map(|account| (account.id.clone(), account.username.clone())).collect();
-        let first = lines.first().copied().unwrap_or_default();
+        let first = places.first().map(Place::to_string).unwrap_or_default();
         let added = node.accounts.store().add(accounts).await;
-        let added = added.with_context(|| format!("nothing was added from line {first} on"))?;
-        for ((line, (id, name)), added) in lines.into_iter().zip(named).zip(added) {
+        let added = added.with_context(|| format!("nothing was added from {first} on"))?;
+        for ((place, (id, name)), added) in places.into_iter().zip(named).zip(added) {
             if added {
                 Entry::of(&id).note(Event::AccountAdded, None);
                 self.valid += 1;
                 self.added += 1;
             } else {
-                self.fail(line, &already_exists(&name))?;
+                self.fail(place, &already_exists(&name))?;
             }
         }
         durable().await;
         Ok(())
     }
 
-    fn accounts(&self, rows: Vec<(usize, Record)>) -> anyhow::Result<(Vec<usize>, Vec<Account>)> {
+    fn accounts(&self, rows: Vec<(Place, Record)>) -> anyhow::Result<(Vec<Place>, Vec<Account>)> {
         let Some(node) = &self.node else { bail!("no store is open") };
-        let account = |(line, record): (usize, Record)| {
+        let account = |(place, record): (Place, Record)| {
             let role = if record.is_admin { Role::Admin } else { Role::User };
             let account = node.accounts.account(record.username, record.password, role);
             let (is_disabled, must_change_password) = (record.is_disabled, record.must_change_password);
-            (line, Account { is_disabled, must_change_password, ..account })
+            (place, Account { is_disabled, must_change_password, ..account })
         };
         Ok(rows.into_iter().map(account).unzip())
     }
 
-    fn fail(&mut self, line: usize, error: &str) -> anyhow::Result<()> {
+    fn fail(&mut self, place: Place, error: &str) -> anyhow::Result<()> {
         self.failed += 1;
-        self.report(line, "error", error)
+        self.report(place, "error", error)
     }
 
-    fn report(&mut self, line: usize, kind: &str, what: &str) -> anyhow::Result<()> {
+    fn report(&mut self, place: Place, kind: &str, what: &str) -> anyhow::Result<()> {
         match self.output.reader() {
-            Reader::Machine => self.output.object(&json!({ "line": line, kind: what })),
+            Reader::Machine => match place {
+                Place { line, entry: None } => self.output.object(&json!({ "line": line, kind: what })),
+                Place { line, entry } => self.output.object(&json!({ "entry": entry, "line": line, kind: what })),
+            },
             Reader::Person if kind == "skipped" => {
-                self.progress.print(&format!("line {line}: skipped: {what}"));
+                self.progress.print(&format!("{place}: skipped: {what}"));
                 Ok(())
             }
             Reader::Person => {
-                self.progress.print(&format!("line {line}: {what}"));
+                self.progress.print(&format!("{place}: {what}"));
                 Ok(())
             }
         }
@@ -356,9 +365,9 @@ impl Import {
             Mode::DryRun => format!("{} can be added", counted(self.valid, "user")),
             Mode::AllOrNone | Mode::Batches => format!("{} added", counted(self.added, "user")),
         };
-        sentence += &format!(", {} failed", counted(self.failed, "line"));
+        sentence += &format!(", {} failed", counted(self.failed, self.unit));
         if self.without_password > 0 {
-            sentence += &format!(", {} skipped", counted(self.without_password, "line"));
+            sentence += &format!(", {} skipped", counted(self.without_password, self.unit));
         }
         if self.mode == Mode::AllOrNone && self.failed > 0 && self.valid > 0 {
             sentence += &format!("; with --skip-invalid, {} can be added", counted(self.valid, "user"));

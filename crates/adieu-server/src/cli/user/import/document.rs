@@ -13,17 +13,17 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::record::{InputError, MAX_ROW_BYTES};
+use super::record::{InputError, MAX_ROW_BYTES, Place};
 
-/// Calls `each` with every user and the number of the line in which it begins.
-pub(super) fn read(input: impl BufRead, each: &mut dyn FnMut(usize, Value)) -> Result<(), InputError> {
-    let position = Position { line: Cell::new(1), left: Cell::new(None) };
+/// Calls `each` with every user and where it begins.
+pub(super) fn read(input: impl BufRead, each: &mut dyn FnMut(Place, Value)) -> Result<(), InputError> {
+    let position = Position { line: Cell::new(1), entries: Cell::new(0), left: Cell::new(None) };
     let mut document = serde_json::Deserializer::from_reader(Counted { input, position: &position });
     let found = document.deserialize_any(Root { position: &position, each });
     match found.and_then(|found| document.end().map(|()| found)) {
         Ok(true) => Ok(()),
         Ok(false) => Err(InputError::NoUsers),
-        Err(error) if error.is_io() && position.left.get() == Some(0) => Err(InputError::TooLong(position.line.get())),
+        Err(error) if error.is_io() && position.left.get() == Some(0) => Err(InputError::TooLong(position.place())),
         Err(error) if error.is_io() => Err(InputError::Unreadable(error.into())),
         Err(error) if error.is_data() => Err(InputError::NoUsers),
         Err(error) => Err(InputError::Json { line: error.line(), column: error.column() }),
@@ -33,11 +33,17 @@ pub(super) fn read(input: impl BufRead, each: &mut dyn FnMut(usize, Value)) -> R
 /// How far the input has been read.
 struct Position {
     line: Cell<usize>,
+    /// How many entries have begun.
+    entries: Cell<usize>,
     /// How many bytes may follow, while there is a limit.
     left: Cell<Option<usize>>,
 }
 
 impl Position {
+    fn place(&self) -> Place {
+        Place { line: self.line.get(), entry: Some(self.entries.get()).filter(|number| *number > 0) }
+    }
+
     fn limited<T>(&self, read: impl FnOnce() -> T) -> T {
         self.left.set(Some(MAX_ROW_BYTES));
         let output = read();
@@ -69,7 +75,7 @@ impl<R: BufRead> Read for Counted<'_, R> {
 
 struct Root<'a> {
     position: &'a Position,
-    each: &'a mut dyn FnMut(usize, Value),
+    each: &'a mut dyn FnMut(Place, Value),
 }
 
 impl<'de> Visitor<'de> for Root<'_> {
@@ -117,9 +123,10 @@ impl<'de> DeserializeSeed<'de> for User<'_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, user: D) -> Result<(), D::Error> {
         // Its first byte has been read.
-        let line = self.0.position.line.get();
+        self.0.position.entries.set(self.0.position.entries.get() + 1);
+        let place = self.0.position.place();
         let user = self.0.position.limited(|| Value::deserialize(user))?;
-        (self.0.each)(line, user);
+        (self.0.each)(place, user);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use super::{
     document,
     lines::Lines,
     plain::{self, Plain},
-    record::{InputError, Row, RowError},
+    record::{InputError, Place, Row, RowError},
     sources::Source,
 };
 
@@ -57,7 +57,8 @@ fn send(sender: &Sender, found: Result<Found, InputError>) {
 }
 
 fn read(mut input: impl BufRead, layout: Layout, sender: &Sender) -> Result<(), InputError> {
-    let row = |line, record| send(sender, Ok(Found::Row(Row { line, record })));
+    let row = |place, record| send(sender, Ok(Found::Row(Row { place, record })));
+    let in_line = |line| Place { line, entry: None };
     skip_byte_order_mark(&mut input)?;
     match layout {
         Layout::Plain(format) => {
@@ -70,18 +71,18 @@ fn read(mut input: impl BufRead, layout: Layout, sender: &Sender) -> Result<(), 
                     send(sender, Ok(Found::Ignored(name)));
                 }
                 match record {
-                    Ok(Some(record)) => row(number, Ok(record)),
+                    Ok(Some(record)) => row(in_line(number), Ok(record)),
                     Ok(None) => {}
                     Err(error) if is_header || plain.expects_header() => return Err(InputError::Header(error)),
-                    Err(error) => row(number, Err(error)),
+                    Err(error) => row(in_line(number), Err(error)),
                 }
             }
             Ok(())
         }
         Layout::Export(source) => {
-            let mut each = |line, object| {
+            let mut each = |place, object| {
                 if let Some(record) = source.record(object) {
-                    row(line, record);
+                    row(place, record);
                 }
             };
             if source.is_one_object() || input.fill_buf()?.trim_ascii_start().starts_with(b"[") {
@@ -92,8 +93,8 @@ fn read(mut input: impl BufRead, layout: Layout, sender: &Sender) -> Result<(), 
                 match line.and_then(|line| {
                     serde_json::from_str::<Value>(&line).map_err(|error| RowError::NotJson(error.column()))
                 }) {
-                    Ok(object) => each(number, object),
-                    Err(error) => row(number, Err(error)),
+                    Ok(object) => each(in_line(number), object),
+                    Err(error) => row(in_line(number), Err(error)),
                 }
             }
             Ok(())

@@ -1,5 +1,7 @@
 //! A user to add, and why a row of the input is none.
 
+use std::fmt;
+
 use super::super::super::prompt::phrase;
 use crate::{
     password::{HashError, PasswordHash},
@@ -77,15 +79,32 @@ pub(super) enum InputError {
     Header(RowError),
     #[error("invalid JSON in line {line}, column {column}")]
     Json { line: usize, column: usize },
-    #[error("the user in line {0} is longer than {MAX_ROW_BYTES} bytes")]
-    TooLong(usize),
+    #[error("{0} is longer than {MAX_ROW_BYTES} bytes")]
+    TooLong(Place),
     #[error("no array of users in the input")]
     NoUsers,
 }
 
-/// A row of the input, with the number of its line, the first being 1.
+/// Where a row of the input is. Numbers begin with 1.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) line: usize,
+    /// In a document, which may be one line: the number of the entry.
+    pub(super) entry: Option<usize>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.entry {
+            None => write!(formatter, "line {}", self.line),
+            Some(entry) => write!(formatter, "entry {entry} (line {})", self.line),
+        }
+    }
+}
+
+/// A row of the input.
 #[derive(Debug)]
 pub(super) struct Row {
-    pub(super) line: usize,
+    pub(super) place: Place,
     pub(super) record: Result<Record, RowError>,
 }
