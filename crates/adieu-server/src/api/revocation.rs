@@ -85,8 +85,8 @@ pub(super) struct RevocationItem {
     issuer: Option<String>,
 }
 
-/// A claim and its value. A token has it if its claim is that text; a boolean or an integer with that text (`true`, `-5`); or a list with such an
-/// element.
+/// A claim and its value. A token has it if its claim is that text; a boolean, or an integer within ±(2⁵³ − 1), with that text (`true`, `-5`); or
+/// a list with such an element. No value matches other numbers.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "tenant", "value": "acme"}))]
