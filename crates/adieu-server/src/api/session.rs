@@ -123,7 +123,12 @@ pub(super) async fn log_out(
     let ended = api.node.sessions.log_out(token.as_str(), scope).await?;
     api.record_logout(&ended.claims, scope, ended.sessions, &client).await;
     let everywhere = wait.until_everywhere(&api.node.feed).await?;
-    Ok((api.removed_cookies(token.place), Message::revoked("Successfully logged out", everywhere)))
+    let cookies = match scope {
+        // This session goes on.
+        Scope::Others => SetCookies::default(),
+        _ => api.removed_cookies(token.place),
+    };
+    Ok((cookies, Message::revoked("Successfully logged out", everywhere)))
 }
 
 /// Lists the caller's sessions, oldest first.

@@ -75,6 +75,20 @@ async fn a_browser_logs_in_refreshes_and_logs_out() {
 }
 
 #[tokio::test]
+async fn a_logout_of_the_other_sessions_leaves_the_cookies() {
+    let app = TestApp::with(&[("token_cookies", "adieu")]).await.with_user("jose").await;
+    let (mut browser, mut other) = (Browser::default(), Browser::default());
+    let csrf = log_in(&app, &mut browser).await.json()["csrf_access_token"].as_str().unwrap().to_owned();
+    log_in(&app, &mut other).await;
+    browser.send(app.post("/logout?scope=others").header("x-csrf-token", &csrf)).await.is(200);
+    assert_eq!(browser.cookies.len(), 4);
+    browser.send(app.get("/sessions")).await.is(200);
+    other.send(app.get("/sessions")).await.is_revoked();
+    browser.send(app.post("/logout?scope=all").header("x-csrf-token", &csrf)).await.is(200);
+    assert_eq!(browser.cookies.len(), 0);
+}
+
+#[tokio::test]
 async fn an_administrator_revokes_with_a_cookie() {
     let app = TestApp::with(&[("token_cookies", "adieu")]).await.with_admin("jose").await;
     let mut browser = Browser::default();
