@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use adieu::{
-    Issuer, SessionId, Subject, TokenId,
+    IdError, Issuer, SessionId, Subject, TokenId,
     revocation::RevokedClaim,
     session::{RevocationRequest, RevocationTarget},
     time::Timestamp,
@@ -357,7 +357,11 @@ fn read_item(mut fields: Fields, api: &Api, latest: &Latest) -> Result<Item, Api
 fn read_claim(mut fields: Fields) -> Result<RevokedClaim, ApiError> {
     let (name, value) = (fields.required("name", Ok), fields.required("value", Ok));
     match fields.finish((name, value)) {
-        Ok((name, value)) => RevokedClaim::new(&name, &value).map_err(|error| FieldErrors::one("claim", error).into()),
+        Ok((name, value)) => RevokedClaim::new(&name, &value).map_err(|error| match error {
+            IdError::Empty => wrong("claim.value", "Shorter than minimum length 1."),
+            IdError::TooLong => wrong("claim.value", "With the name longer than 511 bytes."),
+            error => FieldErrors::one("claim.name", error).into(),
+        }),
         Err(ApiError::Invalid(inner)) => {
             let mut errors = FieldErrors::default();
             errors.extend_below("claim", inner);

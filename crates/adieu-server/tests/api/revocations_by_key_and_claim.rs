@@ -134,9 +134,9 @@ async fn only_the_claims_in_the_settings_of_the_issuer() {
     }
     assert_snapshot!(told(&setup.by_client(json!({"claim": "tenant"})).await), @r#"422 {"claim":["Not a valid object."]}"#);
     assert_snapshot!(told(&setup.by_client(json!({"claim": {"name": "device", "x": 1}})).await), @r#"422 {"claim.value":["Missing data for required field."],"claim.x":["Unknown field."]}"#);
-    assert_snapshot!(told(&setup.by_client(json!({"claim": claim("sub", "ana")})).await), @r#"422 {"claim":["the name of a revocable claim is 1 to 128 visible ASCII characters, and not a registered claim"]}"#);
+    assert_snapshot!(told(&setup.by_client(json!({"claim": claim("sub", "ana")})).await), @r#"422 {"claim.name":["the name of a revocable claim is 1 to 128 visible ASCII characters, and not a registered claim"]}"#);
     let long = setup.by_client(json!({"claim": claim("device", &"x".repeat(600))})).await;
-    assert_snapshot!(told(&long), @r#"422 {"claim":["an id must not be longer than 512 bytes"]}"#);
+    assert_snapshot!(told(&long), @r#"422 {"claim.value":["With the name longer than 511 bytes."]}"#);
     let both = setup.by_client(json!({"claim": claim("device", "7"), "subject": "ana"})).await;
     assert_snapshot!(told(&both), @r#"422 {"_schema":["Give exactly one of token, token_id, session, subject, claim, key and everything."]}"#);
     assert!(setup.log().await.is_empty());
