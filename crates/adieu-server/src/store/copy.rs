@@ -12,7 +12,7 @@ use std::{sync::mpsc, time::Duration};
 
 use adieu::{
     Issuer, TokenId,
-    revocation::{Cursor, Revocation, Target},
+    revocation::{Cursor, LogId, Position, Revocation, Target},
     session::Session,
     time::Timestamp,
 };
@@ -27,6 +27,7 @@ use super::{Main, Stores};
 use crate::{
     accounts::Filter,
     config::{Address, StoreAddress},
+    deliveries::Holder,
 };
 
 /// How many rows are read at once and written in one commit.
@@ -83,6 +84,7 @@ pub async fn copy(from: &StoreAddress, to: &StoreAddress, mut tell: impl FnMut(&
         clients(&source, &target, &mut copied).await?;
         accounts(&source, &target, &mut copied, &mut tell).await?;
         sessions(&source, &target, &mut copied, &mut tell).await?;
+        deliveries(&source, &target).await?;
         set_phase(&target, &source_log, ALL_BUT_KEYS).await?;
     }
     for key in source.core().keys().await? {
@@ -102,7 +104,7 @@ async fn open(address: &StoreAddress) -> anyhow::Result<Stores> {
 }
 
 async fn log_id(stores: &Stores) -> anyhow::Result<String> {
-    let nowhere = Cursor { log: adieu::revocation::LogId::random(), position: adieu::revocation::Position::START };
+    let nowhere = Cursor { log: LogId::random(), position: Position::START };
     let page = stores.core().read(Some(&nowhere), Duration::ZERO).await?;
     Ok(page.cursor.log.as_str().to_owned())
 }
@@ -209,6 +211,19 @@ async fn sessions(
         }
         tell(copied);
     }
+}
+
+/// Lets each receiver of webhooks begin again at the beginning of the log: a position in the source means nothing in the target, and a
+/// receiver that the target does not know would not get what the source has not delivered.
+async fn deliveries(source: &Stores, target: &Stores) -> anyhow::Result<()> {
+    let beginning = Cursor { log: LogId::random(), position: Position::START };
+    let (never, target) = (Timestamp::from_unix(0), target.deliveries());
+    let nobody = Holder { id: String::new(), until: never };
+    for delivery in source.deliveries().deliveries().await? {
+        target.claim(&delivery.receiver, &nobody, never, &beginning).await?;
+        target.replay(&delivery.receiver).await?;
+    }
+    Ok(())
 }
 
 async fn phase(target: &Stores, source: &str) -> Result<Option<i64>, adieu::Error> {

@@ -12,6 +12,7 @@ use adieu::{
 use adieu_server::{
     accounts::{LastAdmin, Role},
     config::{Flags, Settings, StoreAddress},
+    deliveries::Holder,
     node::Node,
     store::{Stores, copy::copy},
     text::{Password, Username},
@@ -99,11 +100,23 @@ async fn everything_arrives_in_postgres_and_comes_back() {
     let url = test_servers::postgres_database().await;
     let before = old_store(&settings(&file), 700).await;
     let address = |text: &str| text.parse::<StoreAddress>().unwrap();
+    let (now, receivers) = (SystemClock.now(), Stores::open(&settings(&file)).await.unwrap().deliveries());
+    let holder = Holder { id: "a".to_owned(), until: now.plus(Duration::from_secs(30)) };
+    receivers.claim("shop", &holder, now, &"log.7".parse().unwrap()).await.unwrap().unwrap();
 
     let copied = copy(&address(&file), &address(&url), |_| ()).await.unwrap();
     assert_eq!((copied.accounts, copied.clients, copied.sessions, copied.keys), (2, 0, 701, 1));
     let again = copy(&address(&url), &address(&back), |_| ()).await.unwrap();
     assert_eq!((again.accounts, again.sessions, again.revocations), (2, 701, copied.revocations));
+    for store in [&url, &back] {
+        let [shop] =
+            Stores::open(&settings(store)).await.unwrap().deliveries().deliveries().await.unwrap().try_into().unwrap();
+        assert_eq!(
+            (&*shop.receiver, shop.cursor),
+            ("shop", None),
+            "a receiver of webhooks gets everything that is in force"
+        );
+    }
     is_complete(&settings(&url), &before, 700).await;
     is_complete(&settings(&back), &before, 700).await;
 
