@@ -97,7 +97,7 @@ enum Command {
     Revoke(revoke::Arguments),
     /// List, rotate and remove signing keys
     Key(key::Arguments),
-    /// List the deliveries of webhooks, and repeat them
+    /// List the deliveries of webhooks and logout tokens, and repeat them
     Delivery(delivery::Arguments),
     /// Back up, restore and copy stores
     Store(store::Arguments),
@@ -231,7 +231,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let notifier = Notifier::start(router.clone());
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
     let recording = node.accounts.start_recording_logins();
-    let deliveries = Deliveries::start(receivers, &node.source_of_deliveries());
+    let deliveries = Deliveries::start(receivers, node.source_of_deliveries());
     let stop = async {
         stop.await;
         #[cfg(unix)]

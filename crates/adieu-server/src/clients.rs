@@ -113,8 +113,19 @@ pub struct Client {
     pub can: Vec<Capability>,
     /// Its limits on revocations, where they differ from the settings.
     pub limits: Limits,
+    /// Where the client is told of logouts, if it is a relying party.
+    pub backchannel_logout: Option<BackchannelLogout>,
     /// When the client was added.
     pub created_at: Timestamp,
+}
+
+/// Where a relying party gets logout tokens (OpenID Connect Back-Channel Logout 1.0 §2.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackchannelLogout {
+    /// The URL to send them to (`backchannel_logout_uri`).
+    pub uri: String,
+    /// Allows private, loopback and link-local addresses, and HTTP without TLS.
+    pub allow_private: bool,
 }
 
 /// Limits on the revocations of a client. `None` stands for the value in the settings.
@@ -144,7 +155,8 @@ impl Client {
     pub fn new(name: ClientName, can: &[Capability], now: Timestamp) -> Result<(Self, Secret), Error> {
         let secret = Secret::random()?;
         let can = Capability::ALL.into_iter().filter(|capability| can.contains(capability)).collect();
-        Ok((Self { name, secret: secret.hash(), can, limits: Limits::default(), created_at: now }, secret))
+        let (hash, limits) = (secret.hash(), Limits::default());
+        Ok((Self { name, secret: hash, can, limits, backchannel_logout: None, created_at: now }, secret))
     }
 
     /// Returns whether the client has this capability.

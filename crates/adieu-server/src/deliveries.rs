@@ -1,45 +1,44 @@
-//! Deliveries: sends webhooks about revocations to receivers outside.
+//! Deliveries: sends webhooks about revocations to receivers outside, and logout tokens to relying parties.
 //!
 //! 1. **The log is the outbox.** A delivery reads the log after the position that is recorded in the store; there is no other queue. What was
 //!    answered with success is in the log, and so is delivered, also after a kill -9.
-//! 2. **At least once, in order.** The position advances once the receiver has answered 2xx. A message that may have been lost is sent again,
-//!    with the same id. A revocation that lapses while its receiver fails is no longer sent: no token that it matches is valid.
+//! 2. **At least once, in order.** The position advances once the receiver has accepted the message. A message that may have been lost is sent again,
+//!    with the same id. A revocation that lapses while its receiver fails is no longer sent: no token that it matches is valid. A logout
+//!    token that its receiver refuses [`MAX_REFUSALS`] times is passed over.
 //! 3. **Each on its own.** A slow or dead receiver delays no other receiver, and no request.
 //! 4. **One node at a time** delivers to a receiver. If two do, because the clocks of the nodes differ by more than half a minute, receivers get
 //!    messages twice.
 
 mod destination;
 mod message;
+mod receiver;
 mod store;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use adieu::{
     Error,
     retry::Backoff,
     revocation::{Cursor, Page, Revocation, RevocationLog},
-    time::{Clock, Timestamp},
+    session::Sessions,
+    time::Clock,
 };
-use anyhow::{Context as _, bail};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
 };
-use reqwest::{
-    Client, Response, Url,
-    header::{CONTENT_TYPE, RETRY_AFTER},
-};
 use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, sleep},
+    sync::{oneshot, watch},
+    task::{AbortHandle, JoinHandle, JoinSet},
+    time::{Instant, sleep, timeout},
 };
 use uuid::Uuid;
 
+pub use receiver::{Receiver, check_backchannel_logout, name_of_client};
 pub use store::{Delivery, DeliveryStore, Holder, is_migrated, is_migrated_postgres, migrate, migrate_postgres};
 
-use crate::config::{Settings, Webhook};
-use message::Secrets;
+use crate::clients::{BackchannelLogout, ClientName, Clients, MAX_AGE};
+use receiver::Failure;
 
 /// For how long a node remains the holder of a receiver if it stops without a word.
 const LEASE: Duration = Duration::from_secs(30);
@@ -52,101 +51,24 @@ const WAIT: Duration = Duration::from_secs(5);
 const MIN_DELAY: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// The longest delay that a receiver may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
+/// How many attempts in a row a receiver must refuse a message before it is passed over.
+const MAX_REFUSALS: u32 = 6;
 
 /// The id under which the only node of a store holds its receivers, so that it continues at once after a crash.
 const ONLY_NODE: &str = "only";
 
-/// A receiver of the settings.
-#[derive(Debug)]
-pub struct Receiver {
-    name: String,
-    url: Url,
-    types: Vec<String>,
-    secrets: Secrets,
-    client: Client,
-}
-
-impl Receiver {
-    /// Prepares the receivers of the settings.
-    ///
-    /// # Errors
-    /// If a URL, a type or a secret is not valid; the error is one line that names the receiver, without the URL.
-    pub fn of(settings: &Settings) -> anyhow::Result<Vec<Self>> {
-        let prepare = |webhook| Self::new(webhook).with_context(|| format!("webhook {:?}", webhook.name));
-        settings.webhook.iter().map(prepare).collect()
-    }
-
-    fn new(webhook: &Webhook) -> anyhow::Result<Self> {
-        if let Some(other) = webhook.types.iter().find(|name| !message::TYPES.contains(&name.as_str())) {
-            bail!("{other:?} is not a type of message: {}", message::TYPES.join(", "));
-        }
-        Ok(Self {
-            name: webhook.name.clone(),
-            url: destination::parse(&webhook.url, webhook.allow_private)?,
-            types: webhook.types.clone(),
-            secrets: Secrets::read(&webhook.secret_file)?,
-            client: destination::client(webhook.allow_private)?,
-        })
-    }
-
-    /// Returns the type of the message that this receiver gets about a revocation, if it gets one.
-    fn message_type(&self, revocation: &Revocation) -> Option<&'static str> {
-        message::type_of(revocation)
-            .filter(|name| self.types.is_empty() || self.types.iter().any(|wanted| wanted == name))
-    }
-
-    /// Sends a message once.
-    async fn send(&self, id: &str, body: String, now: Timestamp) -> Result<(), Failure> {
-        let request = self
-            .client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header("webhook-id", id)
-            .header("webhook-timestamp", now.as_unix())
-            .header("webhook-signature", self.secrets.sign(id, now, &body))
-            .body(body);
-        // Nothing of the body of the answer is read.
-        match request.send().await {
-            Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => Err(Failure::status(&answer)),
-            Err(error) => {
-                let why = format!("{:#}", anyhow::Error::new(error.without_url()));
-                Err(Failure { why, retry_after: Duration::ZERO })
-            }
-        }
-    }
-}
-
-/// The failure of one attempt.
-#[derive(Debug)]
-struct Failure {
-    why: String,
-    /// How long the receiver asks to be left alone.
-    retry_after: Duration,
-}
-
-impl Failure {
-    fn status(answer: &Response) -> Self {
-        let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let retry_after = Duration::from_secs(seconds.unwrap_or(0)).min(MAX_RETRY_AFTER);
-        Self { why: format!("status {}", answer.status().as_u16()), retry_after }
-    }
-}
-
-/// The deliveries of a node. They end when it is dropped.
+/// The deliveries of a node. They end soon after it is dropped.
 pub struct Deliveries {
-    tasks: JoinSet<()>,
-    holder: String,
-    store: Arc<dyn DeliveryStore>,
+    running: JoinHandle<()>,
+    /// Closed for the deliveries to end.
+    _open: oneshot::Sender<()>,
 }
 
 /// The attempts to deliver, counted by receiver and outcome. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Attempts(pub(crate) Family<Labels, Counter>);
 
-/// The receiver is one of the settings.
+/// The receiver is one of the settings, or a client that was added.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Labels {
     receiver: String,
@@ -154,8 +76,7 @@ pub struct Labels {
 }
 
 impl Attempts {
-    fn count(&self, receiver: &str, is_success: bool) {
-        let outcome = if is_success { "delivered" } else { "failed" };
+    fn count(&self, receiver: &str, outcome: &'static str) {
         self.0.get_or_create(&Labels { receiver: receiver.to_owned(), outcome }).inc();
     }
 }
@@ -174,45 +95,105 @@ pub struct Source {
     pub clock: Arc<dyn Clock>,
     /// Counts the attempts.
     pub attempts: Attempts,
+    /// The clients, of which those with a [`backchannel_logout`](crate::clients::Client::backchannel_logout) are receivers.
+    pub clients: Clients,
+    /// The sessions whose keys sign logout tokens.
+    pub sessions: Arc<Sessions>,
 }
 
 impl Deliveries {
-    /// Starts deliveries to these receivers. A new receiver gets revocations from now on.
+    /// Starts deliveries to these receivers, and to the clients of the node that are relying parties: those that are added later too, within
+    /// [`MAX_AGE`] of the moment when the node knows them. A new receiver gets revocations from now on.
     #[must_use]
-    pub fn start(receivers: Vec<Receiver>, source: &Source) -> Self {
+    pub fn start(receivers: Vec<Receiver>, source: Source) -> Self {
+        let (open, closed) = oneshot::channel();
         let id = if source.is_shared { Uuid::new_v4().to_string() } else { ONLY_NODE.to_owned() };
-        let mut tasks = JoinSet::new();
-        for receiver in receivers {
-            let task = Task {
-                receiver,
-                holder: id.clone(),
-                store: Arc::clone(&source.store),
-                log: Arc::clone(&source.log),
-                clock: Arc::clone(&source.clock),
-                attempts: source.attempts.clone(),
-            };
-            let mut applied = source.applied.clone();
-            tasks.spawn(async move {
-                // A node has applied the log before it starts to serve.
-                if let Ok(Some(start)) = applied.wait_for(Option::is_some).await.map(|cursor| cursor.clone()) {
-                    task.run(start).await;
-                }
-            });
-        }
-        Self { tasks, holder: id, store: Arc::clone(&source.store) }
+        let running = tokio::spawn(run(receivers, source, id, closed));
+        Self { running, _open: open }
     }
 
     /// Ends the deliveries, so that another node takes over at once. An attempt that is under way may be repeated there.
-    pub async fn end(mut self) {
-        if self.tasks.is_empty() {
-            return;
+    pub async fn end(self) {
+        let Self { running, _open } = self;
+        drop(_open);
+        if let Err(error) = running.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the deliveries have failed");
         }
-        self.tasks.shutdown().await;
-        if let Err(error) = self.store.release(&self.holder).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "another node takes over the deliveries only after {LEASE:?}"
-            );
+    }
+}
+
+/// Runs the deliveries until they are closed.
+async fn run(receivers: Vec<Receiver>, source: Source, holder: String, mut closed: oneshot::Receiver<()>) {
+    let mut tasks = JoinSet::new();
+    for receiver in receivers {
+        tasks.spawn(source.deliver_to(receiver, &holder));
+    }
+    let mut parties = BTreeMap::new();
+    loop {
+        source.follow_clients(&mut parties, &mut tasks, &holder);
+        if timeout(MAX_AGE, &mut closed).await.is_ok() {
+            break;
+        }
+        while tasks.try_join_next().is_some() {}
+    }
+    if tasks.is_empty() {
+        return;
+    }
+    tasks.shutdown().await;
+    if let Err(error) = source.store.release(&holder).await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "another node takes over the deliveries only after {LEASE:?}"
+        );
+    }
+}
+
+/// The relying parties that have a task. One whose URL is not valid has none, so that it is reported once.
+type Parties = BTreeMap<ClientName, (BackchannelLogout, Option<AbortHandle>)>;
+
+impl Source {
+    /// Ends the tasks of relying parties that were removed or changed, and starts those of new ones.
+    fn follow_clients(&self, parties: &mut Parties, tasks: &mut JoinSet<()>, holder: &str) {
+        let known = self.clients.known();
+        parties.retain(|name, (at, task)| {
+            let is_there =
+                known.iter().any(|client| client.name == *name && client.backchannel_logout.as_ref() == Some(at));
+            if let Some(task) = task.as_ref().filter(|_| !is_there) {
+                task.abort();
+            }
+            is_there
+        });
+        for client in known {
+            let Some(to) = client.backchannel_logout.as_ref().filter(|_| !parties.contains_key(&client.name)) else {
+                continue;
+            };
+            let task = match Receiver::relying_party(&client, &self.sessions) {
+                Ok(receiver) => receiver.map(|receiver| tasks.spawn(self.deliver_to(receiver, holder))),
+                Err(error) => {
+                    tracing::error!(client = %client.name, error = format!("{error:#}"), "the client gets no logout tokens");
+                    None
+                }
+            };
+            parties.insert(client.name.clone(), (to.clone(), task));
+        }
+    }
+
+    /// Returns the task that delivers to a receiver.
+    fn deliver_to(&self, receiver: Receiver, holder: &str) -> impl Future<Output = ()> + Send + use<> {
+        let task = Task {
+            receiver,
+            holder: holder.to_owned(),
+            store: Arc::clone(&self.store),
+            log: Arc::clone(&self.log),
+            clock: Arc::clone(&self.clock),
+            attempts: self.attempts.clone(),
+        };
+        let mut applied = self.applied.clone();
+        async move {
+            // A node has applied the log before it starts to serve.
+            if let Ok(Some(start)) = applied.wait_for(Option::is_some).await.map(|cursor| cursor.clone()) {
+                task.run(start).await;
+            }
         }
     }
 }
@@ -227,12 +208,31 @@ struct Task {
     attempts: Attempts,
 }
 
+/// The attempts at the next message of a receiver.
+struct Attempt {
+    backoff: Backoff,
+    /// The message that the receiver refuses, and how often in a row.
+    refused: Option<(String, u32)>,
+}
+
+impl Attempt {
+    /// Returns whether the message has been refused for the last time.
+    fn is_refused(&mut self, id: &str, failure: &Failure) -> bool {
+        let before = self.refused.take().filter(|(refused, _)| refused == id).map_or(0, |(_, times)| times);
+        if !failure.is_refusal {
+            return false;
+        }
+        self.refused = Some((id.to_owned(), before + 1));
+        before + 1 >= MAX_REFUSALS
+    }
+}
+
 impl Task {
     async fn run(self, start: Cursor) {
-        let mut backoff = Backoff::new(MIN_DELAY, MAX_DELAY);
+        let mut attempt = Attempt { backoff: Backoff::new(MIN_DELAY, MAX_DELAY), refused: None };
         let outage = adieu::retry::Outage::default();
         loop {
-            let turn = self.turn(&start, &mut backoff).await;
+            let turn = self.turn(&start, &mut attempt).await;
             if let Some(error) = outage.begins_with(&turn) {
                 let error = error as &dyn std::error::Error;
                 tracing::warn!(
@@ -248,7 +248,7 @@ impl Task {
     }
 
     /// Delivers one page of the log, up to the first failure.
-    async fn turn(&self, start: &Cursor, backoff: &mut Backoff) -> Result<(), Error> {
+    async fn turn(&self, start: &Cursor, attempt: &mut Attempt) -> Result<(), Error> {
         let name = &self.receiver.name;
         let claim = self.store.claim(name, &self.held_for(LEASE), self.clock.now(), start).await?;
         let Some(mut delivery) = claim else {
@@ -256,10 +256,10 @@ impl Task {
             return Ok(());
         };
         let page = self.log.read(delivery.cursor.as_ref(), WAIT).await?;
-        for (id, message_type, revocation) in self.messages(&page, delivery.delivered.as_deref()) {
+        for (id, revocation) in self.messages(&page, delivery.delivered.as_deref()) {
             let now = self.clock.now();
-            let sent = self.receiver.send(&id, message::body(message_type, revocation, now), now).await;
-            self.attempts.count(name, sent.is_ok());
+            let sent = self.receiver.send(&id, revocation, now).await;
+            self.attempts.count(name, if sent.is_ok() { "delivered" } else { "failed" });
             match sent {
                 Ok(()) => {
                     if delivery.failures > 0 {
@@ -269,20 +269,26 @@ impl Task {
                             "the receiver accepts messages again"
                         );
                     }
-                    backoff.reset();
-                    delivery = Delivery {
-                        delivered: Some(id),
-                        delivered_at: Some(now),
-                        failures: 0,
-                        failing_since: None,
-                        error: None,
-                        ..delivery
-                    };
+                    attempt.backoff.reset();
+                    delivery = Delivery { delivered_at: Some(now), ..delivery.after(id, None) };
                     if !self.store.record(&delivery, &self.held_for(LEASE)).await? {
                         return Ok(());
                     }
                 }
-                Err(Failure { why, retry_after }) => {
+                Err(failure) if attempt.is_refused(&id, &failure) => {
+                    tracing::error!(
+                        receiver = name,
+                        error = failure.why,
+                        "a message was refused; it will not be sent again"
+                    );
+                    self.attempts.count(name, "refused");
+                    attempt.backoff.reset();
+                    delivery = delivery.after(id, Some(format!("{}, refused", failure.why)));
+                    if !self.store.record(&delivery, &self.held_for(LEASE)).await? {
+                        return Ok(());
+                    }
+                }
+                Err(Failure { why, retry_after, .. }) => {
                     if delivery.failures == 0 {
                         tracing::warn!(
                             receiver = name,
@@ -290,7 +296,7 @@ impl Task {
                             "a message was not delivered; it will be sent again"
                         );
                     }
-                    let delay = backoff.next_delay().max(retry_after);
+                    let delay = attempt.backoff.next_delay().max(retry_after);
                     delivery.failures = delivery.failures.saturating_add(1);
                     delivery.failing_since.get_or_insert(now);
                     delivery.error = Some(why);
@@ -325,13 +331,12 @@ impl Task {
         &'p self,
         page: &'p Page,
         delivered: Option<&str>,
-    ) -> impl Iterator<Item = (String, &'static str, &'p Revocation)> + use<'p> {
+    ) -> impl Iterator<Item = (String, &'p Revocation)> + use<'p> {
         let log = &page.cursor.log;
         let ids = page.entries.iter().map(move |revocation| message::id(log, revocation));
         let done =
             delivered.and_then(|delivered| ids.clone().position(|id| id == delivered)).map_or(0, |last| last + 1);
-        let all = ids.zip(&page.entries).skip(done);
-        all.filter_map(|(id, revocation)| Some((id, self.receiver.message_type(revocation)?, revocation)))
+        ids.zip(&page.entries).skip(done).filter(|(_, revocation)| self.receiver.wants(revocation))
     }
 
     fn held_for(&self, duration: Duration) -> Holder {

@@ -186,7 +186,7 @@ impl Metrics {
             metrics.client_revocations.clone(),
         );
         registry.register("events", "Events of other issuers that were received", metrics.events.clone());
-        registry.register("deliveries", "Attempts to send a webhook", metrics.deliveries.0.clone());
+        registry.register("deliveries", "Attempts to send a webhook or a logout token", metrics.deliveries.0.clone());
         registry.register_collector(Box::new(Known { verifier, sessions, high_water }));
         metrics.registry = all;
         metrics

@@ -172,6 +172,8 @@ impl Node {
             is_shared: self.stores.membership().is_some(),
             clock: Arc::clone(&self.clock),
             attempts: self.metrics.deliveries.clone(),
+            clients: self.clients.clone(),
+            sessions: Arc::clone(&self.sessions),
         }
     }
 

@@ -7,7 +7,7 @@ use adieu::{Subject, time::Timestamp};
 use adieu_postgres::Postgres;
 use adieu_server::{
     accounts::{self, Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, PasswordReset},
-    clients::{self, Capability, Client, ClientName, ClientStore, Limits, SecretHash},
+    clients::{self, BackchannelLogout, Capability, Client, ClientName, ClientStore, Limits, SecretHash},
     config::Rate,
     deliveries::{self, DeliveryStore, Holder},
     password::PasswordHash,
@@ -64,7 +64,7 @@ trait Place: Sized {
 
     async fn open(&self) -> Self::Store;
 
-    /// Creates a store as the first version with users and known addresses left it, with one user.
+    /// Creates a store as earlier versions left it, with one user and one client.
     async fn write_first_version(&self);
 }
 
@@ -79,6 +79,15 @@ const FIRST_VERSION: &[&str] = &[
     "CREATE TABLE known_address (pair BIGINT PRIMARY KEY, known_until BIGINT NOT NULL);
     CREATE INDEX known_address_until ON known_address (known_until)",
 ];
+
+/// The tables of clients before there were relying parties, for both engines, and a client.
+const CLIENTS_BEFORE: &[&str] = &[
+    "CREATE TABLE client (name TEXT PRIMARY KEY, secret TEXT NOT NULL, can TEXT NOT NULL, created_at BIGINT NOT NULL);
+    INSERT INTO client VALUES ('till', 'n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg', 'revoke', 1800000000)",
+    "ALTER TABLE client ADD COLUMN revocation_quota TEXT;
+    ALTER TABLE client ADD COLUMN revocation_horizon BIGINT",
+];
+const SECRET_HASH: &str = "n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg";
 
 struct OnFile(tempfile::TempDir);
 
@@ -100,6 +109,7 @@ impl Place for OnFile {
     async fn write_first_version(&self) {
         let store = Sqlite::open(self.0.path().join("adieu.sqlite")).await.unwrap();
         store.migrate("accounts", FIRST_VERSION).await.unwrap();
+        store.migrate("clients", CLIENTS_BEFORE).await.unwrap();
     }
 }
 
@@ -123,6 +133,7 @@ impl Place for InDatabase {
     async fn write_first_version(&self) {
         let store = Postgres::connect(&self.0).await.unwrap();
         store.migrate("accounts", FIRST_VERSION).await.unwrap();
+        store.migrate("clients", CLIENTS_BEFORE).await.unwrap();
     }
 }
 
@@ -365,6 +376,10 @@ async fn a_store_of_an_earlier_version_is_migrated<P: Place>() {
     let place = P::empty().await;
     place.write_first_version().await;
     let store = place.open().await;
+    let known = client("till", &[Capability::Revoke]);
+    let secret = SecretHash::from_text(SECRET_HASH).unwrap();
+    assert_eq!(store.clients().await.unwrap(), [Client { secret, ..known }]);
+    assert!(store.add_client(client("shop", &[])).await.unwrap());
     let jose = store.by_username(&Username::new("jose").unwrap()).await.unwrap().unwrap();
     assert_eq!(facts(&jose), facts(&account("1", "jose")));
     store.add(vec![account("2", "ana")]).await.unwrap();
@@ -591,7 +606,10 @@ async fn clients_come_and_go<P: Place>() {
     let place = P::empty().await;
     let store = place.open().await;
     assert_eq!(store.clients().await.unwrap(), []);
-    let (shop, cart) = (client("shop", &Capability::ALL), client("Cart.1", &[Capability::Follow]));
+    let to = |uri: &str, allow_private| Some(BackchannelLogout { uri: uri.to_owned(), allow_private });
+    let shop =
+        Client { backchannel_logout: to("https://shop.example/é'?a=\"", false), ..client("shop", &Capability::ALL) };
+    let cart = Client { backchannel_logout: to("http://10.0.0.1/", true), ..client("Cart.1", &[Capability::Follow]) };
     let quota = Rate { burst: 500, per: Duration::from_secs(90) };
     let limits = Limits { quota: Some(quota), horizon: Some(Duration::from_secs(86_401)) };
     let nothing = Client { limits, ..client("_nothing", &[]) };

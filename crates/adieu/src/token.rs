@@ -44,6 +44,7 @@ mod issuers;
 mod json;
 mod jws;
 mod key;
+mod logout;
 mod rules;
 mod staleness;
 mod token_type;
@@ -55,7 +56,7 @@ pub use crate::{
 };
 pub use claims::{Claims, Fresh};
 pub use decode::{CacheLimits, CacheStats, Decoder, Expiry, ParsedClaims, Scratch};
-pub use encode::{encode, encode_with_header};
+pub use encode::{encode, encode_logout, encode_with_header};
 pub use error::TokenError;
 #[doc(hidden)]
 pub use json::unambiguous_json;
@@ -66,6 +67,7 @@ pub use key::{
     PrivateKey, PublicKey, RemovedKey, SigningKey, SigningKeys, StoredKey, VerifyingKey, active_key_at,
     load_or_make_keys, remove_key, rotate_key,
 };
+pub use logout::{LogoutClaims, LogoutTarget};
 pub use rules::{DEFAULT_MAX_TOKEN_BYTES, DEFAULT_SKEW, Rules};
 pub use staleness::{StaleDecisions, StalePolicy};
 pub use token_type::TokenType;

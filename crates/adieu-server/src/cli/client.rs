@@ -2,8 +2,12 @@
 
 use std::{process::ExitCode, str::FromStr, time::Duration};
 
-use adieu::time::{Clock as _, SystemClock};
-use anyhow::{bail, ensure};
+use adieu::{
+    restore::LogState,
+    revocation::{Cursor, Position},
+    time::{Clock as _, SystemClock},
+};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -13,8 +17,9 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
-    clients::{Capability, Client, ClientName, Limits},
+    clients::{BackchannelLogout, Capability, Client, ClientName, Limits},
     config::{MAX_SESSION, Rate, Settings, parse_duration, written_duration},
+    deliveries::{check_backchannel_logout, name_of_client},
     store::Stores,
 };
 
@@ -27,10 +32,21 @@ pub(super) enum Command {
         /// The name of the client: letters, digits, `.`, `_` and `-`
         name: ClientName,
         /// The actions that the client may use, comma-separated: follow the feed, revoke, introspect tokens, or introspect access tokens only
-        #[arg(long, required = true, value_delimiter = ',', value_name = "follow,revoke,introspect,introspect-access")]
+        #[arg(
+            long,
+            required_unless_present = "backchannel_logout_uri",
+            value_delimiter = ',',
+            value_name = "follow,revoke,introspect,introspect-access"
+        )]
         capabilities: Vec<Capability>,
         #[command(flatten)]
         limits: OwnLimits,
+        /// The URL that gets a logout token whenever a session or a user is logged out (OpenID Connect Back-Channel Logout 1.0)
+        #[arg(long, value_name = "URL")]
+        backchannel_logout_uri: Option<String>,
+        /// Allow a URL with a private address, and HTTP without TLS
+        #[arg(long, requires = "backchannel_logout_uri")]
+        allow_private: bool,
         /// Create the store if there is none
         #[arg(long)]
         create: bool,
@@ -102,7 +118,7 @@ impl Arguments {
         let settings = self.common.settings()?;
         let mut output = self.common.output();
         match self.command {
-            Command::Add { name, capabilities, limits, create } => {
+            Command::Add { name, capabilities, limits, backchannel_logout_uri, allow_private, create } => {
                 audited(&settings)?;
                 let (mut client, secret) = Client::new(name.clone(), &capabilities, SystemClock.now())?;
                 client.limits = limits.instead_of(client.limits);
@@ -110,11 +126,21 @@ impl Arguments {
                     client.limits == Limits::default() || client.can(Capability::Revoke),
                     "a client that can't revoke has no limits on it"
                 );
+                client.backchannel_logout = backchannel_logout_uri.map(|uri| BackchannelLogout { uri, allow_private });
+                if let Some(to) = &client.backchannel_logout {
+                    check_backchannel_logout(to).context("--backchannel-logout-uri")?;
+                }
                 require_unless(create, &settings)?;
-                let added = Stores::open(&settings).await?.clients().add_client(client.clone()).await?;
-                ensure!(added, "a client with the name {name} already exists");
+                add(&Stores::open(&settings).await?, &client).await?;
                 Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientAdded, None).await;
-                let sentence = format!("added the client {name}, which can {}; its secret:", what(&client));
+                let mut gets = Vec::new();
+                if !client.can.is_empty() {
+                    gets.push(format!("can {}", what(&client)));
+                }
+                if client.backchannel_logout.is_some() {
+                    gets.push("gets logout tokens".to_owned());
+                }
+                let sentence = format!("added the client {name}, which {}; its secret:", gets.join(" and "));
                 let mut object = object(&client, &settings);
                 if let Some(fields) = object.as_object_mut() {
                     fields.insert("secret".to_owned(), secret.expose().into());
@@ -125,7 +151,8 @@ impl Arguments {
                 }
             }
             Command::List => {
-                let mut table = Table::new(["NAME", "CAPABILITIES", "QUOTA", "HORIZON", "CREATED"]);
+                let mut table =
+                    Table::new(["NAME", "CAPABILITIES", "QUOTA", "HORIZON", "CREATED", "BACK-CHANNEL LOGOUT"]);
                 for client in open_stores(&settings).await?.clients().clients().await? {
                     match output.reader() {
                         Reader::Machine => output.object(&object(&client, &settings))?,
@@ -138,7 +165,8 @@ impl Arguments {
                                 false => (String::new(), String::new()),
                             };
                             let (name, created_at) = (client.name.to_string(), written(client.created_at));
-                            let row = [name, what(&client), quota, horizon, created_at];
+                            let uri = client.backchannel_logout.as_ref().map(|to| to.uri.clone()).unwrap_or_default();
+                            let row = [name, what(&client), quota, horizon, created_at, uri];
                             table.row(&mut output, row)?;
                         }
                     }
@@ -178,6 +206,21 @@ impl Arguments {
     }
 }
 
+/// Adds a client. A relying party gets what is revoked from now on, whenever a server notices it.
+async fn add(stores: &Stores, client: &Client) -> anyhow::Result<()> {
+    let now = match (stores.core().restorable(), &client.backchannel_logout) {
+        (Some(log), Some(_)) => Some(log.inspect(Position::START).await?),
+        _ => None,
+    };
+    let added = stores.clients().add_client(client.clone()).await?;
+    ensure!(added, "a client with the name {} already exists", client.name);
+    if let Some(LogState { lineage, head, .. }) = now {
+        let end = Cursor { log: lineage, position: head };
+        stores.deliveries().begin(&name_of_client(&client.name), &end).await?;
+    }
+    Ok(())
+}
+
 fn what(client: &Client) -> String {
     client.can.iter().map(|capability| capability.as_str()).collect::<Vec<_>>().join(", ")
 }
@@ -192,6 +235,10 @@ fn object(client: &Client, settings: &Settings) -> Value {
         json!({ "name": client.name.as_str(), "capabilities": capabilities, "created_at": client.created_at });
     if let Some(fields) = object.as_object_mut().filter(|_| client.can(Capability::Revoke)) {
         fields.insert("revocations".to_owned(), revocations);
+    }
+    if let (Some(fields), Some(to)) = (object.as_object_mut(), &client.backchannel_logout) {
+        fields.insert("backchannel_logout_uri".to_owned(), to.uri.as_str().into());
+        fields.insert("allow_private".to_owned(), to.allow_private.into());
     }
     object
 }

@@ -20,11 +20,11 @@ pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List the receivers of webhooks: what each has got, since when it fails, and why
+    /// List the receivers of webhooks and logout tokens: what each has got, since when it fails, and why
     List,
     /// Send a receiver everything that is revoked now, from the beginning of the log
     Replay {
-        /// The name of the receiver, as in the settings
+        /// The name of the receiver, as in the settings; client:NAME for a client
         receiver: String,
     },
 }

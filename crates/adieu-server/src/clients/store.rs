@@ -41,10 +41,11 @@ pub trait ClientStore: Send + Sync + 'static {
     async fn remove_client(&self, name: &ClientName) -> Result<bool, Error>;
 }
 
-const ADD: &str = "INSERT INTO client (name, secret, can, created_at, revocation_quota, revocation_horizon) \
-    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING";
-const LIST: &str =
-    "SELECT name, secret, can, created_at, revocation_quota, revocation_horizon FROM client ORDER BY name";
+const ADD: &str = "INSERT INTO client (name, secret, can, created_at, revocation_quota, revocation_horizon, \
+    backchannel_logout_uri, backchannel_logout_private) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+    ON CONFLICT (name) DO NOTHING";
+const LIST: &str = "SELECT name, secret, can, created_at, revocation_quota, revocation_horizon, \
+    backchannel_logout_uri, backchannel_logout_private FROM client ORDER BY name";
 const LIMIT: &str = "UPDATE client SET revocation_quota = $1, revocation_horizon = $2 WHERE name = $3";
 const REMOVE: &str = "DELETE FROM client WHERE name = $1";
 
@@ -58,6 +59,12 @@ fn read(quota: Option<&str>, horizon: Option<i64>) -> Option<Limits> {
     let quota = quota.map(str::parse).transpose().ok()?;
     let horizon = horizon.map(u64::try_from).transpose().ok()?.map(Duration::from_secs);
     Some(Limits { quota, horizon })
+}
+
+/// Returns the URL of a relying party as stored, and whether its address may be private.
+fn told_at(client: &Client) -> (Option<&str>, bool) {
+    let to = client.backchannel_logout.as_ref();
+    (to.map(|to| to.uri.as_str()), to.is_some_and(|to| to.allow_private))
 }
 
 /// Returns the capabilities of a client as stored.

@@ -26,8 +26,15 @@ pub struct Delivery {
     pub failures: u32,
     /// When the first of them failed.
     pub failing_since: Option<Timestamp>,
-    /// Why the last of them failed.
+    /// Why the last of them failed, or why the last message was passed over.
     pub error: Option<String>,
+}
+
+impl Delivery {
+    /// Returns the progress after a message, which was delivered unless there is an error.
+    pub(super) fn after(self, message: String, error: Option<String>) -> Self {
+        Self { delivered: Some(message), failures: 0, failing_since: None, error, ..self }
+    }
 }
 
 /// The node that delivers to a receiver, until a time after which another may take over.
@@ -73,6 +80,12 @@ pub trait DeliveryStore: Send + Sync + 'static {
     /// Fails if the store cannot be read.
     async fn deliveries(&self) -> Result<Vec<Delivery>, Error>;
 
+    /// Begins, or begins again, after this cursor, whatever the progress was.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written.
+    async fn begin(&self, receiver: &str, after: &Cursor) -> Result<(), Error>;
+
     /// Begins again at the beginning of the log. Returns `false` if there is no such receiver.
     ///
     /// # Errors
@@ -104,6 +117,10 @@ const CLAIM: &str = "INSERT INTO delivery (receiver, cursor, holder, held_until)
     ON CONFLICT (receiver) DO UPDATE SET holder = $3, held_until = $4 \
     WHERE delivery.holder = $3 OR delivery.held_until <= $5 OR delivery.held_until > $6 \
     RETURNING receiver, cursor, delivered, delivered_at, failures, failing_since, error";
+// Here too, the holder notices.
+const BEGIN: &str = "INSERT INTO delivery (receiver, cursor, holder, held_until) VALUES ($1, $2, '', 0) \
+    ON CONFLICT (receiver) DO UPDATE SET cursor = $2, delivered = NULL, delivered_at = NULL, failures = 0, \
+    failing_since = NULL, error = NULL, holder = '', held_until = 0";
 const RECORD: &str = "UPDATE delivery SET cursor = $1, delivered = $2, delivered_at = $3, failures = $4, \
     failing_since = $5, error = $6, held_until = $7 WHERE receiver = $8 AND holder = $9";
 const RELEASE: &str = "UPDATE delivery SET held_until = 0 WHERE holder = $1";

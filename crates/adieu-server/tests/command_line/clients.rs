@@ -31,14 +31,56 @@ fn clients_are_listed_in_columns_and_as_objects() {
     insta::assert_snapshot!(added.redacted(), @r#"{"capabilities":["introspect"],"created_at":SECONDS___,"name":"shop","secret":"KEY________________________________________"}"#);
     place.run(&["client", "add", "feed-1", "--capabilities", "follow", "--capabilities", "revoke,follow"]).succeeded();
     insta::assert_snapshot!(place.run(&["client", "list"]).succeeded().redacted(), @"
-    NAME    CAPABILITIES    QUOTA         HORIZON  CREATED
-    feed-1  follow, revoke  10000 per 1h  90d      TIME________________
-    shop    introspect      -             -        TIME________________
+    NAME    CAPABILITIES    QUOTA         HORIZON  CREATED               BACK-CHANNEL LOGOUT
+    feed-1  follow, revoke  10000 per 1h  90d      TIME________________  -
+    shop    introspect      -             -        TIME________________  -
     ");
     insta::assert_snapshot!(place.run(&["client", "list", "--json"]).succeeded().redacted(), @r#"
     {"capabilities":["follow","revoke"],"created_at":SECONDS___,"name":"feed-1","revocations":{"horizon_seconds":7776000,"quota":10000,"quota_period_seconds":3600}}
     {"capabilities":["introspect"],"created_at":SECONDS___,"name":"shop"}
     "#);
+}
+
+#[test]
+fn a_relying_party_has_a_url_that_may_be_asked() {
+    let place = Place::empty();
+    let add = |name, uri, more: &[&str]| {
+        place.run(&[&["client", "add", name, "--backchannel-logout-uri", uri, "--create"], more].concat())
+    };
+    insta::assert_snapshot!(add("shop", "https://shop.example/logged-out", &[]).succeeded().redacted(), @"
+    added the client shop, which gets logout tokens; its secret:
+    KEY________________________________________
+    ");
+    let till = add("till", "http://10.0.0.1/?a=b", &["--capabilities", "follow,revoke", "--allow-private"]).succeeded();
+    insta::assert_snapshot!(till.redacted(), @"
+    added the client till, which can follow, revoke and gets logout tokens; its secret:
+    KEY________________________________________
+    ");
+    insta::assert_snapshot!(place.run(&["client", "list"]).succeeded().redacted(), @"
+    NAME  CAPABILITIES    QUOTA         HORIZON  CREATED               BACK-CHANNEL LOGOUT
+    shop  -               -             -        TIME________________  https://shop.example/logged-out
+    till  follow, revoke  10000 per 1h  90d      TIME________________  http://10.0.0.1/?a=b
+    ");
+    insta::assert_snapshot!(place.run(&["client", "list", "--json"]).succeeded().redacted(), @r#"
+    {"allow_private":false,"backchannel_logout_uri":"https://shop.example/logged-out","capabilities":[],"created_at":SECONDS___,"name":"shop"}
+    {"allow_private":true,"backchannel_logout_uri":"http://10.0.0.1/?a=b","capabilities":["follow","revoke"],"created_at":SECONDS___,"name":"till","revocations":{"horizon_seconds":7776000,"quota":10000,"quota_period_seconds":3600}}
+    "#);
+
+    let refusals = [
+        "http://shop.example/",
+        "https://127.0.0.1/",
+        "https://shop.example/#a",
+        "https://user:secret@shop.example/",
+        "shop.example/logged-out",
+    ];
+    let refusals = refusals.map(|uri| add("other", uri, &[]).failed());
+    insta::assert_snapshot!(refusals.join("\n"), @"
+    --backchannel-logout-uri: the url must begin with https:// (or, with allow_private = true, http://)
+    --backchannel-logout-uri: the address of the url is not global; see allow_private
+    --backchannel-logout-uri: the url must not have a fragment
+    --backchannel-logout-uri: the url must not have a name or password in it
+    --backchannel-logout-uri: the url is not valid: relative URL without a base
+    ");
 }
 
 #[test]
@@ -50,9 +92,9 @@ fn a_client_can_have_limits_of_its_own() {
     let change = |arguments: &[&str]| place.run(&[&["client", "change"], arguments].concat());
     insta::assert_snapshot!(change(&["shop", "--revocation-quota", "7 per 1h"]).succeeded().stdout, @"the client shop may append 7 per 1h revocations, kept for 90d at most");
     insta::assert_snapshot!(place.run(&["client", "list"]).succeeded().redacted(), @"
-    NAME  CAPABILITIES  QUOTA       HORIZON  CREATED
-    shop  revoke        7 per 1h    90d      TIME________________
-    till  revoke        500 per 1m  1d12h    TIME________________
+    NAME  CAPABILITIES  QUOTA       HORIZON  CREATED               BACK-CHANNEL LOGOUT
+    shop  revoke        7 per 1h    90d      TIME________________  -
+    till  revoke        500 per 1m  1d12h    TIME________________  -
     ");
     // Settings that are not named stay unchanged.
     change(&["till", "--revocation-quota", "default"]).succeeded();

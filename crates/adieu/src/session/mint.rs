@@ -31,7 +31,8 @@ impl fmt::Debug for TokenPair {
 
 impl Sessions {
     /// Returns the key that signs now.
-    pub(super) fn signing_key(&self) -> SigningKey {
+    #[must_use]
+    pub fn signing_key(&self) -> SigningKey {
         self.keys.at(self.clock.now())
     }
 

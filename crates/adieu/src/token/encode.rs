@@ -12,6 +12,7 @@ use super::{
     Claims, DEFAULT_MAX_TOKEN_BYTES, Fresh, SigningKey, TokenType, base64url,
     claims::{REGISTERED, TYPE_SIBLINGS},
     key::header::EncodedHeaders,
+    logout::LogoutClaims,
     token_type::NamedType,
 };
 
@@ -22,7 +23,7 @@ use super::{
 /// the token would be longer than [`DEFAULT_MAX_TOKEN_BYTES`]. Returns [`Error::Key`] if the key cannot sign.
 pub fn encode(key: &SigningKey, claims: &Claims) -> Result<String, Error> {
     let header = key.headers().of_type(claims.token_type);
-    sign(key, header, claims)
+    sign(key, header, &Wire(claims))
 }
 
 /// Like [`encode`], but adds parameters to the header.
@@ -38,6 +39,17 @@ pub fn encode_with_header(key: &SigningKey, claims: &Claims, header: &Map<String
         return Err(Error::Claims(format!("the header parameter `{name}` is not for an application to set")));
     }
     let header = EncodedHeaders::with(key.verifying_key(), claims.token_type, header);
+    sign(key, &header, &Wire(claims))
+}
+
+/// Signs the claims of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4) and returns the token in the JWS
+/// compact serialisation. Its header has the `typ` `logout+jwt`, so that no verifier takes it for an access token.
+///
+/// # Errors
+/// Returns [`Error::Claims`] if the token would be longer than [`DEFAULT_MAX_TOKEN_BYTES`], and [`Error::Key`] if the
+/// key cannot sign.
+pub fn encode_logout(key: &SigningKey, claims: &LogoutClaims) -> Result<String, Error> {
+    let header = EncodedHeaders::of_typ(key.verifying_key(), "logout+jwt");
     sign(key, &header, claims)
 }
 
@@ -45,9 +57,9 @@ pub fn encode_with_header(key: &SigningKey, claims: &Claims, header: &Map<String
 const RESERVED: [&str; 14] =
     ["alg", "b64", "crit", "cty", "enc", "jku", "jwk", "kid", "typ", "x5c", "x5t", "x5t#S256", "x5u", "zip"];
 
-fn sign(key: &SigningKey, header: &str, claims: &Claims) -> Result<String, Error> {
-    let json = serde_json::to_vec(&Wire(claims))
-        .map_err(|error| Error::Claims(format!("the claims can't be written: {error}")))?;
+fn sign(key: &SigningKey, header: &str, claims: &impl Serialize) -> Result<String, Error> {
+    let json =
+        serde_json::to_vec(claims).map_err(|error| Error::Claims(format!("the claims can't be written: {error}")))?;
     let mut token = String::with_capacity(header.len() + json.len().div_ceil(3) * 4 + 96);
     token.push_str(header);
     token.push('.');

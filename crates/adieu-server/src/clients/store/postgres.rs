@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    super::{Client, ClientName, Limits, SecretHash},
-    ADD, ClientStore, LIMIT, LIST, REMOVE, capabilities, read, written,
+    super::{BackchannelLogout, Client, ClientName, Limits, SecretHash},
+    ADD, ClientStore, LIMIT, LIST, REMOVE, capabilities, read, told_at, written,
 };
 
 /// The steps that brought the tables to where they are.
@@ -23,6 +23,10 @@ const SCHEMA: &[&str] = &[
     "
     ALTER TABLE client ADD COLUMN revocation_quota TEXT;
     ALTER TABLE client ADD COLUMN revocation_horizon BIGINT;
+",
+    "
+    ALTER TABLE client ADD COLUMN backchannel_logout_uri TEXT;
+    ALTER TABLE client ADD COLUMN backchannel_logout_private BOOLEAN NOT NULL DEFAULT FALSE;
 ",
 ];
 
@@ -46,13 +50,16 @@ pub async fn is_migrated_postgres(store: &Postgres) -> Result<bool, Error> {
 impl ClientStore for Postgres {
     async fn add_client(&self, client: Client) -> Result<bool, Error> {
         let (quota, horizon) = written(client.limits);
+        let (uri, allow_private) = told_at(&client);
         let add = sqlx::query(ADD)
             .bind(client.name.as_str())
             .bind(client.secret.to_text())
             .bind(capabilities(&client))
             .bind(i64::try_from(client.created_at.as_unix()).unwrap_or(i64::MAX))
             .bind(quota)
-            .bind(horizon);
+            .bind(horizon)
+            .bind(uri)
+            .bind(allow_private);
         Ok(self.execute(add).await? == 1)
     }
 
@@ -73,12 +80,14 @@ impl ClientStore for Postgres {
 
 fn client(row: &PgRow) -> sqlx::Result<Client> {
     let invalid = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+    let (uri, allow_private) = (row.try_get::<Option<String>, _>(6)?, row.try_get(7)?);
     Ok(Client {
         name: ClientName::new(row.try_get(0)?).map_err(|error| invalid(error.into()))?,
         secret: SecretHash::from_text(row.try_get(1)?).ok_or_else(|| invalid("not a hash".into()))?,
         // What a newer version lets a client do is nothing to this one.
         can: row.try_get::<&str, _>(2)?.split(' ').filter_map(|capability| capability.parse().ok()).collect(),
         limits: read(row.try_get(4)?, row.try_get(5)?).ok_or_else(|| invalid("not a limit".into()))?,
+        backchannel_logout: uri.map(|uri| BackchannelLogout { uri, allow_private }),
         created_at: Timestamp::from_unix(u64::try_from(row.try_get::<i64, _>(3)?).unwrap_or(0)),
     })
 }

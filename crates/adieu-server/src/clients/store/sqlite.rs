@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use rusqlite::{Row, params};
 
 use super::{
-    super::{Client, ClientName, Limits, SecretHash},
-    ADD, ClientStore, LIMIT, LIST, REMOVE, capabilities, read, written,
+    super::{BackchannelLogout, Client, ClientName, Limits, SecretHash},
+    ADD, ClientStore, LIMIT, LIST, REMOVE, capabilities, read, told_at, written,
 };
 
 /// The steps that brought the tables to where they are.
@@ -23,6 +23,10 @@ const SCHEMA: &[&str] = &[
     "
     ALTER TABLE client ADD COLUMN revocation_quota TEXT;
     ALTER TABLE client ADD COLUMN revocation_horizon BIGINT;
+",
+    "
+    ALTER TABLE client ADD COLUMN backchannel_logout_uri TEXT;
+    ALTER TABLE client ADD COLUMN backchannel_logout_private BOOLEAN NOT NULL DEFAULT FALSE;
 ",
 ];
 
@@ -48,6 +52,7 @@ impl ClientStore for Sqlite {
         let can = capabilities(&client);
         let (quota, horizon) = written(client.limits);
         self.transact(move |connection| {
+            let (uri, allow_private) = told_at(&client);
             let added = connection.prepare_cached(ADD)?.execute(params![
                 client.name.as_str(),
                 client.secret.to_text(),
@@ -55,6 +60,8 @@ impl ClientStore for Sqlite {
                 client.created_at.as_unix(),
                 quota,
                 horizon,
+                uri,
+                allow_private,
             ])?;
             Ok(added == 1)
         })
@@ -85,6 +92,7 @@ fn client(row: &Row<'_>) -> rusqlite::Result<Client> {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
     };
     let can = row.get::<_, String>(2)?;
+    let (uri, allow_private) = (row.get::<_, Option<String>>(6)?, row.get(7)?);
     Ok(Client {
         name: ClientName::new(&row.get::<_, String>(0)?).map_err(|error| invalid(0, error.into()))?,
         secret: SecretHash::from_text(&row.get::<_, String>(1)?).ok_or_else(|| invalid(1, "not a hash".into()))?,
@@ -92,6 +100,7 @@ fn client(row: &Row<'_>) -> rusqlite::Result<Client> {
         can: can.split(' ').filter_map(|capability| capability.parse().ok()).collect(),
         limits: read(row.get::<_, Option<String>>(4)?.as_deref(), row.get(5)?)
             .ok_or_else(|| invalid(4, "not a limit".into()))?,
+        backchannel_logout: uri.map(|uri| BackchannelLogout { uri, allow_private }),
         created_at: Timestamp::from_unix(row.get(3)?),
     })
 }

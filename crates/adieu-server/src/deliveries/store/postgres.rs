@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, latest_claim, read, table, written,
+    BEGIN, CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, latest_claim, read, table, written,
 };
 
 /// The steps that brought the table to where it is.
@@ -67,6 +67,10 @@ impl DeliveryStore for Postgres {
 
     async fn deliveries(&self) -> Result<Vec<Delivery>, Error> {
         self.fetch_all(sqlx::query(LIST)).await?.iter().map(delivery).collect()
+    }
+
+    async fn begin(&self, receiver: &str, after: &Cursor) -> Result<(), Error> {
+        self.execute(sqlx::query(BEGIN).bind(receiver).bind(written(Some(after)))).await.map(drop)
     }
 
     async fn replay(&self, receiver: &str) -> Result<bool, Error> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{
-    CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, latest_claim, read, table, written,
+    BEGIN, CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, latest_claim, read, table, written,
 };
 
 /// The steps that brought the table to where it is.
@@ -72,6 +72,14 @@ impl DeliveryStore for Sqlite {
 
     async fn deliveries(&self) -> Result<Vec<Delivery>, Error> {
         self.query(|connection| connection.prepare_cached(LIST)?.query_map([], delivery)?.collect()).await
+    }
+
+    async fn begin(&self, receiver: &str, after: &Cursor) -> Result<(), Error> {
+        let (receiver, after) = (receiver.to_owned(), written(Some(after)));
+        let begin = move |connection: &rusqlite::Connection| {
+            connection.prepare_cached(BEGIN)?.execute([&receiver, &after]).map(drop)
+        };
+        self.transact(begin).await
     }
 
     async fn replay(&self, receiver: &str) -> Result<bool, Error> {

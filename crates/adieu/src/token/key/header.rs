@@ -117,11 +117,14 @@ pub(in crate::token) struct EncodedHeaders {
 
 impl EncodedHeaders {
     pub(in crate::token) fn of(key: &VerifyingKey) -> Self {
-        let header = |token_type: TokenType| {
-            let json = serde_json::Value::from(Self::parameters(key, token_type));
-            Arc::from(base64url::encode(json.to_string().as_bytes()))
-        };
+        let header = |token_type: TokenType| -> Arc<str> { Arc::from(Self::of_typ(key, token_type.header_type())) };
         Self { access: header(TokenType::Access), refresh: header(TokenType::Refresh) }
+    }
+
+    /// A header with this `typ`.
+    pub(in crate::token) fn of_typ(key: &VerifyingKey, typ: &str) -> String {
+        let json = serde_json::Value::from(Self::parameters(key, typ));
+        base64url::encode(json.to_string().as_bytes())
     }
 
     /// A header of this type with more parameters.
@@ -130,18 +133,18 @@ impl EncodedHeaders {
         token_type: TokenType,
         more: &Map<String, serde_json::Value>,
     ) -> String {
-        let mut parameters = Self::parameters(key, token_type);
+        let mut parameters = Self::parameters(key, token_type.header_type());
         parameters.extend(more.clone());
         base64url::encode(serde_json::Value::from(parameters).to_string().as_bytes())
     }
 
-    fn parameters(key: &VerifyingKey, token_type: TokenType) -> Map<String, serde_json::Value> {
+    fn parameters(key: &VerifyingKey, typ: &str) -> Map<String, serde_json::Value> {
         let mut parameters = Map::new();
         parameters.insert("alg".to_owned(), key.algorithm().as_str().into());
         if let Some(kid) = key.key_id() {
             parameters.insert("kid".to_owned(), kid.as_str().into());
         }
-        parameters.insert("typ".to_owned(), token_type.header_type().into());
+        parameters.insert("typ".to_owned(), typ.into());
         parameters
     }
 

@@ -1,78 +1,26 @@
 //! Webhooks about revocations arrive at least once, in order, and also when a server or a receiver is killed in between.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
-    process::Stdio,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU16, AtomicUsize, Ordering::SeqCst},
-    },
     time::{Duration, Instant},
 };
 
-use axum::{
-    Router,
-    body::Bytes,
-    http::{
-        HeaderMap, HeaderValue, StatusCode,
-        header::{LOCATION, RETRY_AFTER},
-    },
-    response::{IntoResponse as _, Response},
-    routing::any,
-};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_servers::adieu::Adieu;
-use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinHandle, time::sleep};
+use tokio::time::sleep;
+
+use crate::receiver::{Receiver, SILENT, listed, log_in_and_out, run_script};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OLD_SECRET: &str = "whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=";
 
-/// Never answers.
-const SILENT: u16 = 0;
-
-/// A receiver that keeps what it was sent.
-struct Receiver {
-    address: String,
-    shared: Arc<Shared>,
-    task: JoinHandle<()>,
-}
-
-#[derive(Default)]
-struct Shared {
-    messages: Mutex<Vec<(BTreeMap<String, String>, String)>>,
-    refused: AtomicUsize,
-    status: AtomicU16,
-}
-
 impl Receiver {
-    async fn start(status: u16) -> Self {
-        let shared = Arc::new(Shared { status: status.into(), ..Shared::default() });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let of_handler = Arc::clone(&shared);
-        let handler = async move |headers: HeaderMap, body: Bytes| receive(&of_handler, &headers, &body).await;
-        let task =
-            tokio::spawn(
-                async move { axum::serve(listener, Router::new().route("/{*path}", any(handler))).await.unwrap() },
-            );
-        Self { address, shared, task }
-    }
-
-    fn answer_with(&self, status: u16) {
-        self.shared.status.store(status, SeqCst);
-    }
-
-    fn refused(&self) -> usize {
-        self.shared.refused.load(SeqCst)
-    }
-
     /// The bodies of the accepted messages.
     fn bodies(&self) -> Vec<Value> {
-        self.shared.messages.lock().unwrap().iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect()
+        self.messages().iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect()
     }
 
     /// The ids of the sessions that accepted messages name.
@@ -83,7 +31,7 @@ impl Receiver {
 
     /// The ids of accepted messages.
     fn ids(&self) -> Vec<String> {
-        self.shared.messages.lock().unwrap().iter().map(|(headers, _)| headers["webhook-id"].clone()).collect()
+        self.messages().iter().map(|(headers, _)| headers["webhook-id"].clone()).collect()
     }
 
     fn setting(&self, name: &str, secret_file: &Path, more: &str) -> String {
@@ -92,33 +40,6 @@ impl Receiver {
             r#"{{ name = "{name}", url = "http://{address}/hook", secret_file = "{file}", allow_private = true{more} }}"#
         )
     }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn receive(shared: &Shared, headers: &HeaderMap, body: &Bytes) -> Response {
-    let status = shared.status.load(SeqCst);
-    if status == SILENT {
-        std::future::pending::<()>().await;
-    }
-    if status >= 300 {
-        shared.refused.fetch_add(1, SeqCst);
-        let mut refusal = (StatusCode::from_u16(status).unwrap(), [(LOCATION, "/elsewhere")]).into_response();
-        if status == 429 {
-            refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("600"));
-        }
-        return refusal;
-    }
-    let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
-        (name.to_string(), value.to_str().unwrap().to_owned())
-    };
-    let message = (headers.iter().map(text).collect(), String::from_utf8(body.to_vec()).unwrap());
-    shared.messages.lock().unwrap().push(message);
-    StatusCode::from_u16(status).unwrap().into_response()
 }
 
 struct Secret(TempDir);
@@ -139,44 +60,13 @@ fn adieu(receivers: &[String]) -> Adieu {
     Adieu::new(env!("CARGO_BIN_EXE_adieu")).with("ADIEU_WEBHOOK", format!("[{}]", receivers.join(", ")))
 }
 
-/// Logs a user in and out. Returns the id of the session.
-async fn log_in_and_out(server: &Adieu) -> String {
-    let token = server.log_in("jose").await;
-    let session = session_of(&token);
-    assert_eq!(server.post("/logout", &token).await.0, 200);
-    session
-}
-
-fn session_of(token: &str) -> String {
-    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-    let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-    serde_json::from_slice::<Value>(&claims).unwrap()["sid"].as_str().unwrap().to_owned()
-}
-
-async fn listed(server: &Adieu) -> Vec<Value> {
-    let list = server.command(&["delivery", "list", "--json"]).await;
-    list.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 /// What the libraries of receivers say.
 async fn verify_with_libraries(receiver: &Receiver, secret: &str) -> Result<String, String> {
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients/node/node_modules");
-    let script = installed.join(format!("webhooks-{}-{}.mjs", std::process::id(), secret.len()));
-    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/webhooks.mjs"), &script).unwrap();
-    let mut command = tokio::process::Command::new("node");
-    command.arg(&script).arg(secret).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
     let mut lines = String::new();
-    for (headers, body) in &*receiver.shared.messages.lock().unwrap() {
+    for (headers, body) in receiver.messages() {
         writeln!(lines, "{}", json!({ "headers": headers, "body": body })).unwrap();
     }
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).await.unwrap();
-    let output = child.wait_with_output().await.unwrap();
-    std::fs::remove_file(script).unwrap();
-    match output.status.success() {
-        true => Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned()),
-        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-    }
+    run_script("webhooks.mjs", &[secret], lines).await
 }
 
 #[tokio::test]
@@ -223,7 +113,7 @@ async fn a_receiver_that_fails_delays_no_other_and_gets_everything_in_order_afte
     server.register("jose").await;
     let started = Instant::now();
     let mut ended = vec![log_in_and_out(&server).await];
-    server.becomes("the first attempt has failed", async || failing.refused() > 0).await;
+    server.becomes("the first attempt has failed", async || !failing.refused().is_empty()).await;
     for _ in 0..20 {
         ended.push(log_in_and_out(&server).await);
     }
@@ -314,7 +204,7 @@ async fn a_replay_does_not_wait_until_the_receiver_wants_the_next_attempt() {
     let server = adieu(&[receiver.setting("shop", &secret.file(), "")]).start().await;
     server.register("jose").await;
     let ended = log_in_and_out(&server).await;
-    server.becomes("it wants to be left alone", async || receiver.refused() == 1).await;
+    server.becomes("it wants to be left alone", async || receiver.refused().len() == 1).await;
     receiver.answer_with(200);
     server.command(&["delivery", "replay", "shop"]).await;
     server.becomes("it is told at once", async || !receiver.bodies().is_empty()).await;
