@@ -8,4 +8,5 @@ mod discovery;
 mod flask;
 mod key;
 mod logout;
+mod provider;
 mod tokens;
