@@ -1,9 +1,10 @@
-/** Writes screenshots of the account page: `node tests/browser/screenshots.mjs FOLDER`, as WebP. With `png` as another argument, as PNG. */
+/** Writes screenshots of the account page and the console: `node tests/browser/screenshots.mjs FOLDER`, as WebP. With `png` as another argument, as PNG. */
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { DEVICES, close, logIn, person, session, start } from './support.mjs';
+import { startService } from '../../clients/node/test/support/node.js';
+import { DEVICES, PASSWORD, close, logIn, person, session, start } from './support.mjs';
 
 const [folder = 'target/screenshots', format = 'webp'] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
@@ -12,7 +13,9 @@ const afterwards = [];
 const t = /** @type {any} */ ({ after: (/** @type {() => unknown} */ action) => afterwards.push(action) });
 
 try {
-  const node = await start(t);
+  const node = await start(t, { revocable_claims: 'tenant', audit_log: join(folder, 'audit.jsonl') }, ['jose', 'ana', 'maria', 'paul']);
+  node.command('user', 'promote', 'ana');
+  const [, { service: billing }] = [await startService(t, node, { url: node.url, maxStaleness: 2_000 }), await startService(t, node, { url: node.url, maxStaleness: 2_000 })];
   for (const [width, scheme] of /** @type {const} */ ([[360, 'dark'], [360, 'light'], [768, 'light'], [768, 'dark'], [1440, 'light'], [1440, 'dark']])) {
     const name = `${width}-${scheme}`;
     await session(node, 'jose', DEVICES.iphone, '198.51.100.20');
@@ -54,6 +57,39 @@ try {
     await shot(page, 'alone');
     await page.getByRole('button', { name: 'Log out', exact: true }).click();
     await page.getByText('You have logged out.').waitFor();
+
+    const whole = (/** @type {string} */ what) => page.screenshot({ path: join(folder, `console-${what}-${name}.png`), fullPage: true });
+    await page.goto('/console');
+    await page.getByLabel('User name').fill('ana');
+    await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByRole('heading', { name: 'Overview' }).waitFor();
+    for (let second = 0; second < 30; second++) {
+      if (second === 15) billing.kill('SIGSTOP');
+      for (let logins = second % 7; logins > 0; logins--) {
+        const { access } = await node.logIn('paul');
+        await node.logOut(access);
+        await fetch(`${node.url}/verify`, { headers: { authorization: `Bearer ${access}` } });
+      }
+      await new Promise((resolve) => setTimeout(resolve, 900));
+    }
+    await whole('overview');
+    billing.kill('SIGCONT');
+    for (const section of ['users', 'sessions', 'clients', 'keys', 'deliveries', 'audit']) {
+      await page.goto(`/console/${section}`);
+      await whole(section);
+    }
+    await page.goto('/console/revocations?kind=claim&value=tenant%3Dacme');
+    await page.getByText('The same without this page').click();
+    await whole('revocations');
+    await page.goto('/console/token');
+    await page.getByLabel('Token', { exact: true }).fill((await node.logIn('jose')).access);
+    await page.getByRole('button', { name: 'Explain' }).click();
+    await whole('token');
+    await page.goto('/console/users?name=jose');
+    await page.getByRole('link', { name: 'jose' }).click();
+    await page.getByRole('link', { name: 'Disable' }).click();
+    await whole('user');
     await context.close();
   }
 } finally {

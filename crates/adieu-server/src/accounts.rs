@@ -73,6 +73,11 @@ impl Accounts {
         Self { store, sessions, hasher, clock, last_logins, changing, spread: RandomState::new() }
     }
 
+    /// Returns how many passwords are being hashed or wait, and how many places there are.
+    pub(crate) fn hashing(&self) -> (usize, usize) {
+        (self.hasher.pending(), self.hasher.places())
+    }
+
     /// Returns the store of the accounts.
     #[must_use]
     pub fn store(&self) -> &dyn AccountStore {

@@ -12,6 +12,7 @@
 //! line only; a server records that too when it detects the change: clients within a second, keys within
 //! `max_staleness`.
 
+mod search;
 mod trail;
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use std::net::IpAddr;
 use adieu::{Issuer, SessionId, Subject, TokenId, revocation::RevokedClaim, session::Scope, token::Claims};
 use tracing::field;
 
+pub(crate) use search::{Search, Sought};
 pub use trail::{Trail, Via, durable, failures};
 
 use crate::client_name::ClientName;
@@ -84,6 +86,36 @@ pub enum Event {
 }
 
 impl Event {
+    /// All kinds.
+    pub const ALL: [Self; 26] = [
+        Self::Login,
+        Self::LoginFailed,
+        Self::Logout,
+        Self::PasswordChanged,
+        Self::AccountAdded,
+        Self::PasswordChangeRequired,
+        Self::ResetIssued,
+        Self::PasswordReset,
+        Self::AccountPromoted,
+        Self::AccountDemoted,
+        Self::AccountDisabled,
+        Self::AccountEnabled,
+        Self::AccountDeleted,
+        Self::SessionsEnded,
+        Self::Revoked,
+        Self::EventReceived,
+        Self::ClientAdded,
+        Self::ClientChanged,
+        Self::ClientRemoved,
+        Self::KeyAdded,
+        Self::KeyRemoved,
+        Self::DeliveriesReplayed,
+        Self::RestoreAccepted,
+        Self::StoreBackedUp,
+        Self::StoreRestored,
+        Self::StoreCopied,
+    ];
+
     /// Returns the name in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

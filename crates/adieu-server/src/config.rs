@@ -240,6 +240,11 @@ pub struct Settings {
     #[config(env = "ADIEU_PAGES", default = true, deserialize_with = text)]
     pub pages: bool,
 
+    /// Whether `/console` is one of the pages: there, administrators see and change users, sessions, revocations and keys. Nobody else can
+    /// use it. It needs `pages`.
+    #[config(env = "ADIEU_CONSOLE", default = true, deserialize_with = text)]
+    pub console: bool,
+
     /// The minimum number of characters of a new password. The default rejects only the empty one, so that clients of a small
     /// Flask API continue to work; NIST SP 800-63B requires 15, or 8 with a second factor.
     #[config(env = "ADIEU_MIN_PASSWORD_LENGTH", default = "1", deserialize_with = text)]

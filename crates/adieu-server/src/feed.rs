@@ -26,6 +26,7 @@ use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 use adieu::{
     Issuer,
     revocation::{Cursor, RevocationHasher, RevocationLog},
+    store::NodeStatus,
     time::{Clock, Moment},
 };
 use adieu_client::wire::{self, FeedPage};
@@ -46,7 +47,7 @@ pub use lease::{Everywhere, Follower, Lease, Leases, TooManyFollowers};
 pub use nodes::{Joining, Nodes};
 
 use crate::shares::{Share, Shares};
-use lease::later;
+use lease::{Group, later};
 
 /// With this preference (RFC 7240), the response to a revocation has the cursor up to which a follower must read to
 /// have it.
@@ -209,6 +210,22 @@ impl Feed {
     #[must_use]
     pub(crate) fn let_wait(&self, client: &str) -> Option<Share<String>> {
         self.waiting.take(client.to_owned())
+    }
+
+    /// Returns the live followers of each client, compared with what this node itself has applied.
+    pub(crate) fn followers(&self, own: Option<&Cursor>) -> Vec<(String, Group)> {
+        self.leases.by_client(own)
+    }
+
+    /// Returns the last published status of the other nodes of the store.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
+    pub(crate) async fn other_nodes(&self) -> Result<Vec<NodeStatus>, adieu::Error> {
+        match &self.nodes {
+            Some(nodes) => nodes.others(self.clock.moment().minus(MAX_READ)).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Waits until the revocations from before the call hold everywhere; see [`Leases::everywhere`] and

@@ -268,6 +268,18 @@ impl Metrics {
         self
     }
 
+    /// Returns the totals since the start.
+    pub(crate) fn totals(&self) -> Totals {
+        let rejected = |reason| self.rejections.get(&Reason { reason }).map_or(0, |counter| counter.get());
+        Totals {
+            logins: self.logins.get(),
+            failed_logins: self.failed_logins.get(),
+            logouts: self.logouts.get(),
+            rejected: REASONS.iter().map(|reason| rejected(reason)).sum(),
+            revoked: rejected(reason(RejectionKind::Revoked)),
+        }
+    }
+
     /// Renders the current values.
     ///
     /// # Errors
@@ -294,6 +306,22 @@ pub fn router(metrics: Arc<Metrics>) -> Router {
 fn name(method: &Method) -> &'static str {
     METHODS.iter().find(|known| *known == method).map_or("other", Method::as_str)
 }
+
+/// The totals of a server since its start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Totals {
+    pub(crate) logins: u64,
+    pub(crate) failed_logins: u64,
+    pub(crate) logouts: u64,
+    /// Tokens that were rejected, for any reason.
+    pub(crate) rejected: u64,
+    /// Those of them that were revoked.
+    pub(crate) revoked: u64,
+}
+
+/// All names of reasons.
+const REASONS: [&str; 9] =
+    ["missing", "expired", "not_yet_valid", "revoked", "not_fresh", "ambiguous", "stale", "unavailable", "invalid"];
 
 const fn reason(kind: RejectionKind) -> &'static str {
     match kind {

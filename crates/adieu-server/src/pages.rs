@@ -7,8 +7,20 @@
 //!    without scripts: each change is a form.
 //! 4. Each text is in [`Messages`], in each [`Language`].
 
+/// Implements [`Render`] for pages with a field `page`.
+macro_rules! render {
+    ($($page:ident)+) => {
+        $(impl $crate::pages::Render for $page {
+            fn page(&self) -> &Page {
+                &self.page
+            }
+        })+
+    };
+}
+
 mod account;
 mod assets;
+mod console;
 mod device;
 mod language;
 
@@ -16,9 +28,10 @@ use askama::Template;
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-pub(crate) use account::{AccountPage, Entry, EntryPage, Form, NoticePage, ResumePage, SessionRow};
+pub(crate) use account::{AccountPage, Area, Entry, EntryPage, Form, NoticePage, ResumePage, SessionRow};
 pub(crate) use assets::{Asset, VERSION};
-pub(crate) use language::{Language, Messages};
+pub(crate) use console::*;
+pub(crate) use language::{ConsoleMessages, Language, Messages, short};
 
 /// The random value that lets the style and the scripts of one response run (CSP Level 3 §2.3.1).
 #[derive(Debug)]
@@ -47,6 +60,8 @@ impl Nonce {
 pub(crate) struct Page {
     /// The texts.
     t: &'static Messages,
+    /// The texts of the console.
+    c: &'static ConsoleMessages,
     nonce: Nonce,
     assets: &'static str,
 }
@@ -55,7 +70,8 @@ impl Page {
     /// # Errors
     /// If the system has no random numbers.
     pub(crate) fn new(language: Language) -> Result<Self, getrandom::Error> {
-        Ok(Self { t: language.messages(), nonce: Nonce::random()?, assets: &VERSION })
+        let t = language.messages();
+        Ok(Self { t, c: t.console, nonce: Nonce::random()?, assets: &VERSION })
     }
 
     /// Returns the texts.

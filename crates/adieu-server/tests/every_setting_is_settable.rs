@@ -47,6 +47,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("follow_secret_file", r#""/run/secrets/adieu""#, "/run/secrets/adieu"),
     ("registration", r#""closed""#, "closed"),
     ("pages", "false", "false"),
+    ("console", "false", "false"),
     ("min_password_length", "12", "12"),
     ("hashing_threads", "3", "3"),
     ("hashing_queue", "8", "8"),

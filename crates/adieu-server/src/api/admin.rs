@@ -1,6 +1,6 @@
 //! Administration of users and of other users' sessions.
 
-use adieu::{SessionId, Subject, session::Selection};
+use adieu::{SessionId, Subject, session::Selection, token::Claims};
 use adieu_axum::AfterBody;
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -11,15 +11,106 @@ use super::{
     client::{Admin, Client, Id},
     docs,
     feed::{Wait, WaitParameters},
-    view::{Message, PartFields, SessionCursor, SessionList, SessionsEnded, UserDetails, Users, flag, id, time},
+    view::{Message, Part, PartFields, SessionCursor, SessionList, SessionsEnded, UserDetails, Users, flag, id, time},
 };
 use crate::{
-    accounts::{Filter, LastAdmin, NextLogin, RESET_VALID_FOR},
+    accounts::{Account, Filter, LastAdmin, NextLogin, RESET_VALID_FOR},
     audit::{self, Event},
     error::ApiError,
     input::{Fields, Query},
     text::{NamePart, Password},
 };
+
+/// A change of an account by an administrator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AccountChange {
+    Disable,
+    Enable,
+    Promote,
+    Demote,
+    RequirePasswordChange,
+}
+
+impl Api {
+    /// Changes an account, and records who did it.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if there is no such account; [`ApiError::Conflict`] if there would be no administrator left, or for
+    /// administrators who would disable themselves.
+    pub(super) async fn change_account(
+        &self,
+        change: AccountChange,
+        id: &Subject,
+        by: &Claims,
+        client: &Client,
+    ) -> Result<(), ApiError> {
+        let accounts = &self.node.accounts;
+        let event = match change {
+            AccountChange::Disable if by.subject == *id => {
+                return Err(ApiError::Conflict("You can't disable yourself.".into()));
+            }
+            AccountChange::Disable => {
+                accounts.disable(id, LastAdmin::Stays).await?;
+                Event::AccountDisabled
+            }
+            AccountChange::Enable => {
+                accounts.enable(id).await?;
+                Event::AccountEnabled
+            }
+            AccountChange::Promote => {
+                accounts.promote(id).await?;
+                Event::AccountPromoted
+            }
+            AccountChange::Demote => {
+                accounts.demote(id, LastAdmin::Stays).await?;
+                Event::AccountDemoted
+            }
+            AccountChange::RequirePasswordChange => {
+                accounts.require_password_change(id).await?;
+                Event::PasswordChangeRequired
+            }
+        };
+        audit::Entry::of(id).by(&by.subject).record(event, client.address).await;
+        Ok(())
+    }
+
+    /// Issues a token that resets the password of a user.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if there is no such user, or it is disabled.
+    pub(super) async fn issue_reset(&self, id: &Subject, by: &Claims, client: &Client) -> Result<String, ApiError> {
+        let reset_token = self.node.accounts.issue_reset(id).await?;
+        audit::Entry::of(id).by(&by.subject).record(Event::ResetIssued, client.address).await;
+        Ok(reset_token)
+    }
+
+    /// Ends all sessions of a user. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if there is no such user.
+    pub(super) async fn end_sessions_of(&self, id: &Subject, by: &Claims, client: &Client) -> Result<usize, ApiError> {
+        let account = self.account(id).await?;
+        let sessions_ended = self.node.sessions.end_sessions(Selection::OfSubject(account.id.clone())).await?;
+        audit::Entry { sessions_ended: Some(sessions_ended), ..audit::Entry::of(&account.id).by(&by.subject) }
+            .record(Event::SessionsEnded, client.address)
+            .await;
+        Ok(sessions_ended)
+    }
+
+    /// Returns a part of the users who meet every condition, by id, and the cursor of the next.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
+    pub(super) async fn users(
+        &self,
+        filter: &Filter,
+        part: &Part<Subject>,
+    ) -> Result<(Vec<Account>, Option<String>), ApiError> {
+        let mut accounts = self.node.accounts.store().list(filter, part.after.as_ref(), part.fetch()).await?;
+        let next = part.cut(&mut accounts, |account| account.id.to_string());
+        Ok((accounts, next))
+    }
+}
 
 /// Which users to list.
 #[derive(IntoParams)]
@@ -63,8 +154,7 @@ pub(super) async fn list_users(
     let (part, filter) = part.finish_with(fields, (name, is_admin, is_disabled, before, since))?;
     let (name, is_admin, is_disabled, last_login_before, last_login_since) = filter;
     let filter = Filter { name, is_admin, is_disabled, last_login_before, last_login_since };
-    let mut accounts = api.node.accounts.store().list(&filter, part.after.as_ref(), part.fetch()).await?;
-    let next = part.cut(&mut accounts, |account| account.id.to_string());
+    let (accounts, next) = api.users(&filter, &part).await?;
     Ok(Json(Users { users: accounts.iter().map(UserDetails::from).collect(), next }))
 }
 
@@ -84,11 +174,7 @@ pub(super) async fn disable(
     Id(id): Id<Subject>,
     wait: Wait,
 ) -> Result<Json<Message>, ApiError> {
-    if *token.subject() == id {
-        return Err(ApiError::Conflict("You can't disable yourself.".into()));
-    }
-    api.node.accounts.disable(&id, LastAdmin::Stays).await?;
-    audit::Entry::of(&id).by(token.subject()).record(Event::AccountDisabled, client.address).await;
+    api.change_account(AccountChange::Disable, &id, &token, &client).await?;
     Ok(Message::revoked("User disabled.", wait.until_everywhere(&api.node.feed).await?))
 }
 
@@ -104,8 +190,7 @@ pub(super) async fn enable(
     client: Client,
     Id(id): Id<Subject>,
 ) -> Result<Json<Message>, ApiError> {
-    api.node.accounts.enable(&id).await?;
-    audit::Entry::of(&id).by(token.subject()).record(Event::AccountEnabled, client.address).await;
+    api.change_account(AccountChange::Enable, &id, &token, &client).await?;
     Ok(Message::new("User enabled."))
 }
 
@@ -121,8 +206,7 @@ pub(super) async fn promote(
     client: Client,
     Id(id): Id<Subject>,
 ) -> Result<Json<Message>, ApiError> {
-    api.node.accounts.promote(&id).await?;
-    audit::Entry::of(&id).by(token.subject()).record(Event::AccountPromoted, client.address).await;
+    api.change_account(AccountChange::Promote, &id, &token, &client).await?;
     Ok(Message::new("User promoted."))
 }
 
@@ -142,8 +226,7 @@ pub(super) async fn demote(
     Id(id): Id<Subject>,
     wait: Wait,
 ) -> Result<Json<Message>, ApiError> {
-    api.node.accounts.demote(&id, LastAdmin::Stays).await?;
-    audit::Entry::of(&id).by(token.subject()).record(Event::AccountDemoted, client.address).await;
+    api.change_account(AccountChange::Demote, &id, &token, &client).await?;
     Ok(Message::revoked("User demoted.", wait.until_everywhere(&api.node.feed).await?))
 }
 
@@ -194,8 +277,7 @@ pub(super) async fn require_password_change(
     client: Client,
     Id(id): Id<Subject>,
 ) -> Result<Json<Message>, ApiError> {
-    api.node.accounts.require_password_change(&id).await?;
-    audit::Entry::of(&id).by(token.subject()).record(Event::PasswordChangeRequired, client.address).await;
+    api.change_account(AccountChange::RequirePasswordChange, &id, &token, &client).await?;
     Ok(Message::new("Password change required."))
 }
 
@@ -225,8 +307,7 @@ pub(super) async fn issue_reset(
     client: Client,
     Id(id): Id<Subject>,
 ) -> Result<Json<ResetToken>, ApiError> {
-    let reset_token = api.node.accounts.issue_reset(&id).await?;
-    audit::Entry::of(&id).by(token.subject()).record(Event::ResetIssued, client.address).await;
+    let reset_token = api.issue_reset(&id, &token, &client).await?;
     Ok(Json(ResetToken { reset_token, expires_in: RESET_VALID_FOR.as_secs() }))
 }
 
@@ -260,11 +341,7 @@ pub(super) async fn end_sessions_of_user(
     Id(user): Id<Subject>,
     wait: Wait,
 ) -> Result<Json<SessionsEnded>, ApiError> {
-    let account = api.account(&user).await?;
-    let sessions_ended = api.node.sessions.end_sessions(Selection::OfSubject(account.id.clone())).await?;
-    audit::Entry { sessions_ended: Some(sessions_ended), ..audit::Entry::of(&account.id).by(token.subject()) }
-        .record(Event::SessionsEnded, client.address)
-        .await;
+    let sessions_ended = api.end_sessions_of(&user, &token, &client).await?;
     let everywhere = wait.until_everywhere(&api.node.feed).await?;
     Ok(Json(SessionsEnded { message: "Sessions ended.", sessions_ended, everywhere }))
 }

@@ -9,6 +9,7 @@
 //! 4. No `GET` changes anything. A page whose access token has expired refreshes by a form.
 
 mod account;
+mod console;
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use super::Api;
 use crate::{
     error::ApiError,
     input,
-    pages::{Asset, Language, Messages, NoticePage, Page, Render, VERSION},
+    pages::{Area, Asset, Language, Messages, NoticePage, Page, Render, VERSION},
     text::{Password, Username},
 };
 
@@ -67,7 +68,9 @@ pub(super) fn router(api: Api) -> Result<Router, adieu::Error> {
         .with_cookies(Cookies::new().with_csrf_in_forms())?;
     let (max_body_bytes, timeout) = (api.settings.max_body_bytes.get(), api.settings.request_timeout);
     let read_bodies = guard.read_bodies().with_max_bytes(max_body_bytes).with_body_timeout(timeout);
+    let console = if api.settings.console { console::router() } else { Router::new() };
     Ok(account::router()
+        .merge(console)
         .layer(read_bodies)
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(from_fn(reject_foreign))
@@ -190,6 +193,7 @@ fn problem(error: &ApiError, t: &Messages) -> String {
         ApiError::Conflict(_) => t.name_taken,
         ApiError::TooManyAttempts { .. } | ApiError::TooManyStreams => t.too_many,
         ApiError::NotFound => t.not_found,
+        ApiError::AdminOnly => t.console.admins_only,
         ApiError::Invalid(_) => t.same_password,
         ApiError::Forbidden(_) => t.registration_closed,
         ApiError::Refused(refused) if refused.kind() == RejectionKind::Csrf => t.expired_form,
@@ -204,6 +208,11 @@ struct Fields(input::FormFields);
 impl Fields {
     fn text(&mut self, name: &'static str) -> Result<String, ApiError> {
         Ok(self.0.take(name)?.unwrap_or_default())
+    }
+
+    /// Where the form comes from, and where its answer goes.
+    fn area(&mut self) -> Area {
+        Area::named(&self.text("to").unwrap_or_default())
     }
 
     fn username(&mut self) -> Result<Username, ApiError> {

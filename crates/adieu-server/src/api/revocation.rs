@@ -157,9 +157,69 @@ impl FromRequestParts<Api> for Revoker {
 }
 
 /// One target to revoke, and its audit entry.
-struct Item {
+pub(super) struct Item {
     request: RevocationRequest,
     entry: audit::Entry,
+}
+
+impl Item {
+    /// Returns the item for a target of this server, or of another issuer.
+    ///
+    /// # Errors
+    /// The field that is wrong: a claim that is not one of the settings, or a key that signs.
+    pub(super) fn new(target: RevocationTarget, issuer: Option<Issuer>, api: &Api) -> Result<Self, ApiError> {
+        let own = api.node.sessions.issuer();
+        let foreign = issuer.clone().filter(|issuer| issuer != own);
+        let scope = |scope| audit::Entry { scope: Some(scope), issuer: foreign.clone(), ..audit::Entry::default() };
+        let entry = match &target {
+            RevocationTarget::Token { id, .. } => audit::Entry { token_id: Some(id.clone()), ..scope("token_id") },
+            RevocationTarget::Session(id) => audit::Entry { session: Some(id.clone()), ..scope("session") },
+            RevocationTarget::Subject(id) => audit::Entry { subject: Some(id.clone()), ..scope("subject") },
+            RevocationTarget::Claim(claim) => {
+                let issuer = issuer.as_ref().unwrap_or(own);
+                if !api.settings.revocable_claims(issuer.as_str()).contains(claim.name()) {
+                    return Err(wrong("claim", "Not one of the revocable_claims of its issuer in the settings."));
+                }
+                audit::Entry { claim: Some(claim.clone()), ..scope("claim") }
+            }
+            RevocationTarget::Key(id) => {
+                let keys = api.node.core.signing_keys();
+                if foreign.is_none() && keys.iter().any(|own| own.verifying_key().key_id() == Some(id)) {
+                    // Revoked but not removed, it would go on signing tokens that are rejected.
+                    return Err(wrong("key", "A key of this server: remove it with `adieu key remove`."));
+                }
+                audit::Entry { key_id: Some(id.to_string()), ..scope("key") }
+            }
+            _ => scope("everything"),
+        };
+        let mut request = RevocationRequest::new(target);
+        request.issuer = issuer;
+        Ok(Self { request, entry })
+    }
+}
+
+impl Api {
+    /// Revokes all items in one step, and records it as done `by` this user or client. Returns how many sessions ended, and how
+    /// long the cut-offs among them are ahead.
+    ///
+    /// # Errors
+    /// Fails if the store can't be written: then nothing was revoked.
+    pub(super) async fn revoke(
+        &self,
+        items: Vec<Item>,
+        by: audit::Entry,
+        client: &Client,
+    ) -> Result<(usize, Option<Duration>), ApiError> {
+        let (requests, entries): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.request, item.entry)).unzip();
+        let lead = self.node.sessions.cut_off_lead(&requests);
+        let ended = self.node.sessions.revoke(requests).await?;
+        for (entry, ended) in entries.into_iter().zip(&ended) {
+            audit::Entry { actor: by.actor.clone(), client: by.client.clone(), sessions_ended: Some(*ended), ..entry }
+                .note(Event::Revoked, client.address);
+        }
+        audit::durable().await;
+        Ok((ended.iter().sum(), lead))
+    }
 }
 
 /// Revokes a token, a session, all tokens of a subject, with a claim or of a key, or all tokens; or several of these at once.
@@ -207,18 +267,11 @@ pub(super) async fn revoke(
         api.node.metrics.client_revoked(&service.name, items.len(), within.is_ok());
         within.map_err(|RetryAfter(retry_after)| ApiError::QuotaUsedUp { retry_after })?;
     }
-    let (requests, entries): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.request, item.entry)).unzip();
-    let lead = sessions.cut_off_lead(&requests);
-    let ended = sessions.revoke(requests).await?;
     let by = match &revoker {
         Revoker::Admin(admin, _) => audit::Entry::default().by(admin.subject()),
         Revoker::Client(service) => audit::Entry { client: Some(service.name.clone()), ..audit::Entry::default() },
     };
-    for (entry, ended) in entries.into_iter().zip(&ended) {
-        audit::Entry { actor: by.actor.clone(), client: by.client.clone(), sessions_ended: Some(*ended), ..entry }
-            .note(Event::Revoked, client.address);
-    }
-    audit::durable().await;
+    let (sessions_ended, lead) = api.revoke(items, by, &client).await?;
     let own_token_revoked = match &revoker {
         Revoker::Admin(_, token) => {
             Some(matches!(sessions.verifier().verify(token.as_str()), Err(TokenError::Revoked(_))))
@@ -234,7 +287,7 @@ pub(super) async fn revoke(
     let (everywhere, ()) = tokio::join!(wait.until_everywhere(&api.node.feed), cut_off_is_over);
     let everywhere = everywhere?;
     let cursor = feed::cursor(&headers, &api.node.feed).await;
-    let body = Revoked { message: "Revoked.", sessions_ended: ended.iter().sum(), own_token_revoked, everywhere };
+    let body = Revoked { message: "Revoked.", sessions_ended, own_token_revoked, everywhere };
     Ok((AppendHeaders(cursor), Json(body)).into_response())
 }
 
@@ -291,18 +344,6 @@ fn read_item(mut fields: Fields, api: &Api, latest: &Latest) -> Result<Item, Api
             "Goes with token_id without expires_at, with session, and with another issuer.",
         ));
     }
-    if let Some(claim) = &claim {
-        let issuer = issuer.as_ref().unwrap_or(sessions.issuer());
-        if !api.settings.revocable_claims(issuer.as_str()).contains(claim.name()) {
-            return Err(wrong("claim", "Not one of the revocable_claims of its issuer in the settings."));
-        }
-    }
-    let is_of_own =
-        |id: &KeyId| api.node.core.signing_keys().iter().any(|own| own.verifying_key().key_id() == Some(id));
-    if !is_foreign && key.as_ref().is_some_and(is_of_own) {
-        // Revoked but not removed, it would go on signing tokens that are rejected.
-        return Err(wrong("key", "A key of this server: remove it with `adieu key remove`."));
-    }
     if issuer.is_some() && token.is_some() {
         return Err(wrong("issuer", "A token says itself who issued it."));
     }
@@ -311,36 +352,19 @@ fn read_item(mut fields: Fields, api: &Api, latest: &Latest) -> Result<Item, Api
             return Err(wrong(field, latest.wrong));
         }
     }
-    let foreign = issuer.clone().filter(|_| is_foreign);
-    let scope = |scope| audit::Entry { scope: Some(scope), issuer: foreign.clone(), ..audit::Entry::default() };
-    let (target, entry) = match (token, token_id, session, subject, everything, claim, key) {
+    let target = match (token, token_id, session, subject, everything, claim, key) {
         (Some(token), None, None, None, None, None, None) => {
             let (claims, _) =
                 sessions.verifier().read_claims(&token).map_err(|_| wrong("token", "Not a token of this server."))?;
             let entry = audit::Entry { scope: Some("token"), ..audit::Entry::of_claims(&claims, sessions.issuer()) };
             return Ok(Item { request: sessions.revocation_request(&claims), entry });
         }
-        (None, Some(id), None, None, None, None, None) => {
-            let entry = audit::Entry { token_id: Some(id.clone()), ..scope("token_id") };
-            (RevocationTarget::Token { id, expires_at }, entry)
-        }
-        (None, None, Some(id), None, None, None, None) => {
-            let entry = audit::Entry { session: Some(id.clone()), ..scope("session") };
-            (RevocationTarget::Session(id), entry)
-        }
-        (None, None, None, Some(id), None, None, None) => {
-            let entry = audit::Entry { subject: Some(id.clone()), ..scope("subject") };
-            (RevocationTarget::Subject(id), entry)
-        }
-        (None, None, None, None, None, Some(claim), None) => {
-            let entry = audit::Entry { claim: Some(claim.clone()), ..scope("claim") };
-            (RevocationTarget::Claim(claim), entry)
-        }
-        (None, None, None, None, None, None, Some(id)) => {
-            let entry = audit::Entry { key_id: Some(id.to_string()), ..scope("key") };
-            (RevocationTarget::Key(id), entry)
-        }
-        (None, None, None, None, Some(true), None, None) => (RevocationTarget::Everything, scope("everything")),
+        (None, Some(id), None, None, None, None, None) => RevocationTarget::Token { id, expires_at },
+        (None, None, Some(id), None, None, None, None) => RevocationTarget::Session(id),
+        (None, None, None, Some(id), None, None, None) => RevocationTarget::Subject(id),
+        (None, None, None, None, None, Some(claim), None) => RevocationTarget::Claim(claim),
+        (None, None, None, None, None, None, Some(id)) => RevocationTarget::Key(id),
+        (None, None, None, None, Some(true), None, None) => RevocationTarget::Everything,
         (None, None, None, None, Some(false), None, None) => return Err(wrong("everything", "Must be true.")),
         _ => {
             return Err(wrong(
@@ -349,9 +373,9 @@ fn read_item(mut fields: Fields, api: &Api, latest: &Latest) -> Result<Item, Api
             ));
         }
     };
-    let mut request = RevocationRequest::new(target);
-    (request.issuer, request.keep_until) = (issuer, keep_until);
-    Ok(Item { request, entry })
+    let mut item = Item::new(target, issuer, api)?;
+    item.request.keep_until = keep_until;
+    Ok(item)
 }
 
 fn read_claim(mut fields: Fields) -> Result<RevokedClaim, ApiError> {

@@ -241,7 +241,7 @@ impl Api {
         &self,
         subject: Option<&Subject>,
         part: &Part<SessionCursor>,
-        token: &AccessToken,
+        token: &adieu_axum::AccessToken,
     ) -> Result<Json<SessionList>, ApiError> {
         let (store, after) = (self.node.sessions.store(), part.after.as_ref().map(|SessionCursor(key)| key));
         let mut sessions = match subject {

@@ -132,7 +132,7 @@ pub(super) struct SessionDetails {
     #[schema(example = "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22")]
     pub(super) id: String,
     /// The id of its user.
-    user_id: String,
+    pub(super) user_id: String,
     /// When the user logged in.
     #[schema(example = 1_800_000_000)]
     pub(super) created_at: u64,

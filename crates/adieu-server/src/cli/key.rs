@@ -3,10 +3,9 @@
 use std::{process::ExitCode, time::Duration};
 
 use adieu::{
-    revocation::Revocation,
     session::retained_until,
     time::{Clock as _, SystemClock, Timestamp},
-    token::{Algorithm, DEFAULT_PUBLICATION_DELAY, KeyId, StoredKey, active_key_at, remove_key, rotate_key},
+    token::{Algorithm, DEFAULT_PUBLICATION_DELAY, StoredKey, active_key_at},
 };
 use anyhow::bail;
 use clap::Subcommand;
@@ -17,8 +16,8 @@ use super::{
     output::{Output, Reader, Table, written},
 };
 use crate::{
-    audit::{Entry, Event},
     config::{Settings, parse_duration, written_duration},
+    keys,
 };
 
 pub(super) type Arguments = OnStore<Command>;
@@ -53,15 +52,15 @@ impl Arguments {
         if !matches!(self.command, Command::List) {
             audited(&settings)?;
         }
-        let store = open_stores(&settings).await?.core();
+        let stores = open_stores(&settings).await?;
+        let store = stores.core();
         let now = SystemClock.now();
         let mut output = self.common.output();
         match self.command {
             Command::List => list(&store.keys().await?, now, &settings, &mut output)?,
             Command::Rotate { algorithm, after } => {
                 let after = after.unwrap_or(DEFAULT_PUBLICATION_DELAY);
-                let key = rotate_key(&*store, algorithm, now, now.plus(after)).await?;
-                record(Event::KeyAdded, &key.id).await;
+                let key = keys::rotate(&stores, algorithm, now, after, None).await?;
                 let from = if after.is_zero() { "now".to_owned() } else { written(key.signs_from) };
                 output.result(
                     &format!("made the key {} ({}): published now, it signs from {from} on", key.id, key.algorithm),
@@ -74,16 +73,15 @@ impl Arguments {
                 )?;
             }
             Command::Remove { id } => {
+                let mut removed = None;
+                // A store is opened as a node for a key that is there, and for no other.
                 if store.keys().await?.iter().any(|key| key.id == id) {
-                    revoke(&settings, &id).await?;
+                    let node = open(&settings).await?;
+                    removed = keys::remove(&node, &id, now, None).await?;
                 }
-                let Some(removed) = remove_key(&*store, &id, now).await? else {
+                let Some(removed) = removed else {
                     bail!("no key with the id {id}; `adieu key list` shows them");
                 };
-                record(Event::KeyRemoved, &id).await;
-                if let Some(successor) = &removed.successor {
-                    record(Event::KeyAdded, &successor.id).await;
-                }
                 let signs = active_key_at(&removed.keys, now).map(|key| key.id.clone());
                 let in_its_place = match (&removed.successor, &signs) {
                     (Some(_), Some(signs)) => format!("; the new key {signs} signs from now on"),
@@ -102,18 +100,6 @@ impl Arguments {
         output.finish()?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Appends the revocation of a key, before it is removed: a follower that was given its public key must not accept its tokens for
-/// longer than a node.
-async fn revoke(settings: &Settings, id: &str) -> anyhow::Result<()> {
-    let node = open(settings).await?;
-    let key = Revocation::of_key(node.sessions.issuer().clone(), KeyId::new(id)?);
-    Ok(node.sessions.append(vec![key]).await?)
-}
-
-async fn record(event: Event, key: &str) {
-    Entry { key_id: Some(key.to_owned()), ..Entry::default() }.record(event, None).await;
 }
 
 /// Parses an algorithm with a public key: services could not be given a secret.

@@ -38,12 +38,12 @@ pub struct Follower<'a> {
 
 /// The live followers of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Group {
-    pub(super) followers: u32,
+pub(crate) struct Group {
+    pub(crate) followers: u32,
     /// The longest time since the last request of one of them.
-    pub(super) silence: Duration,
+    pub(crate) silence: Duration,
     /// The position that all of them have applied.
-    pub(super) applied: Position,
+    pub(crate) applied: Position,
 }
 
 impl Group {

@@ -277,6 +277,15 @@ impl Nodes {
         }
     }
 
+    /// Returns the status of the other nodes as of this moment or later.
+    ///
+    /// # Errors
+    /// Fails if the store can't be read.
+    pub(super) async fn others(&self, since: Moment) -> Result<Vec<NodeStatus>, Error> {
+        let members = self.members(since).await?;
+        Ok(members.iter().filter(|member| member.node != self.id).cloned().collect())
+    }
+
     /// Returns the status of the nodes of the store as of this moment or later.
     async fn members(&self, since: Moment) -> Result<Arc<[NodeStatus]>, Error> {
         let mut known = self.members.lock().await;

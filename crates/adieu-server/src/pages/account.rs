@@ -4,7 +4,7 @@ use adieu::time::Timestamp;
 use askama::Template;
 
 use super::{
-    Page, Render,
+    Page,
     device::{Device, Kind},
 };
 use crate::calendar;
@@ -34,12 +34,7 @@ impl SessionRow {
         is_current: bool,
         now: Timestamp,
     ) -> Self {
-        let Device { kind, program, system } = Device::of(user_agent.unwrap_or_default());
-        let device = match (&*program, system) {
-            ("", _) => page.t.unknown_device.to_owned(),
-            (_, "") => program,
-            (program, system) => format!("{program} {} {system}", page.t.on),
-        };
+        let (kind, device) = named_device(page, user_agent);
         let time = |time: Timestamp| (page.t.ago(now.since(time)), calendar::written(time));
         Self {
             id,
@@ -51,6 +46,17 @@ impl SessionRow {
             is_current,
         }
     }
+}
+
+/// Returns the kind and the name of a device.
+pub(super) fn named_device(page: &Page, user_agent: Option<&str>) -> (Kind, String) {
+    let Device { kind, program, system } = Device::of(user_agent.unwrap_or_default());
+    let name = match (&*program, system) {
+        ("", _) => page.t.unknown_device.to_owned(),
+        (_, "") => program,
+        (program, system) => format!("{program} {} {system}", page.t.on),
+    };
+    (kind, name)
 }
 
 /// A form of the account page that is open from the start.
@@ -77,6 +83,41 @@ pub(crate) struct AccountPage {
     pub(crate) open: Option<Form>,
 }
 
+/// Where a person is, and comes back to after a login or a refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Area {
+    Account,
+    Console,
+}
+
+impl Area {
+    /// Returns the area with this name, or the account.
+    pub(crate) fn named(name: &str) -> Self {
+        if name == Self::Console.name() { Self::Console } else { Self::Account }
+    }
+
+    /// Returns its name in forms.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Console => "console",
+        }
+    }
+
+    /// Returns the URL of its first page with a query.
+    pub(crate) fn to(self, query: &str) -> String {
+        format!("{}?{query}", self.path())
+    }
+
+    /// Returns the path of its first page.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Account => "/account",
+            Self::Console => "/console",
+        }
+    }
+}
+
 /// The forms for users who are not logged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -91,6 +132,7 @@ pub(crate) enum Entry {
 #[template(path = "entry.html")]
 pub(crate) struct EntryPage {
     pub(crate) page: Page,
+    pub(crate) area: Area,
     pub(crate) entry: Entry,
     pub(crate) username: String,
     pub(crate) may_register: bool,
@@ -103,6 +145,7 @@ pub(crate) struct EntryPage {
 #[template(path = "resume.html")]
 pub(crate) struct ResumePage {
     pub(crate) page: Page,
+    pub(crate) area: Area,
     pub(crate) csrf: String,
 }
 
@@ -112,16 +155,6 @@ pub(crate) struct ResumePage {
 pub(crate) struct NoticePage {
     pub(crate) page: Page,
     pub(crate) problem: String,
-}
-
-macro_rules! render {
-    ($($page:ident)+) => {
-        $(impl Render for $page {
-            fn page(&self) -> &Page {
-                &self.page
-            }
-        })+
-    };
 }
 
 render!(AccountPage EntryPage ResumePage NoticePage);

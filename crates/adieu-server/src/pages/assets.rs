@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// A file that pages load.
@@ -15,12 +16,16 @@ pub(crate) struct Asset {
     pub(crate) content: &'static str,
 }
 
-static ASSETS: [Asset; 5] = [
-    Asset { name: "style.css", content_type: "text/css; charset=utf-8", content: include_str!("assets/style.css") },
+static ASSETS: [Asset; 8] = [
+    Asset { name: "style.css", content_type: STYLE, content: include_str!("assets/style.css") },
     Asset { name: "icon.svg", content_type: "image/svg+xml", content: include_str!("assets/icon.svg") },
     Asset { name: "session.js", content_type: SCRIPT, content: include_str!("assets/session.js") },
     Asset { name: "forms.js", content_type: SCRIPT, content: include_str!("assets/forms.js") },
     Asset { name: "account.js", content_type: SCRIPT, content: include_str!("assets/account.js") },
+    Asset { name: "console.js", content_type: SCRIPT, content: include_str!("assets/console.js") },
+    // From the npm package uplot (MIT): `tests/browser` compares them with it.
+    Asset { name: "uplot.js", content_type: SCRIPT, content: include_str!("assets/uplot.js") },
+    Asset { name: "uplot.css", content_type: STYLE, content: include_str!("assets/uplot.css") },
 ];
 
 /// The folder of the assets in URLs: it changes when one of them changes, so that browsers may keep them for ever.

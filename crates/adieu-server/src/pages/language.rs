@@ -1,9 +1,13 @@
 //! The texts of the pages. To add a language, add a variant to [`Language`] and a table of [`Messages`]: the compiler asks for every
 //! text.
 
+mod console;
+
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
+
+pub(crate) use console::{ConsoleMessages, short};
 
 /// A language of the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,7 @@ type Ago = fn(u64) -> String;
 /// The texts in one language.
 #[derive(Debug)]
 pub(crate) struct Messages {
+    pub(crate) console: &'static ConsoleMessages,
     pub(crate) code: &'static str,
     pub(crate) log_in: &'static str,
     pub(crate) log_out: &'static str,
@@ -120,6 +125,7 @@ impl Messages {
 }
 
 static ENGLISH: Messages = Messages {
+    console: &console::ENGLISH,
     code: "en",
     log_in: "Log in",
     log_out: "Log out",
@@ -180,6 +186,7 @@ static ENGLISH: Messages = Messages {
 };
 
 static GERMAN: Messages = Messages {
+    console: &console::GERMAN,
     code: "de",
     log_in: "Anmelden",
     log_out: "Abmelden",

@@ -240,3 +240,106 @@ async fn input_of_any_kind_is_answered() {
     }
     assert!(browser.is_logged_in().await);
 }
+
+/// The path of a change of the console, a form that is complete but for the CSRF value, and whether it needs the password.
+type Change = (String, Vec<(&'static str, String)>, bool);
+
+fn changes(user: &str, key: &str) -> Vec<Change> {
+    let change = |action: &str, needs_password| (format!("/console/users/{user}/{action}"), vec![], needs_password);
+    let revocation = |kind: &str, value: &str, needs_password| {
+        let form = vec![("kind", kind.to_owned()), ("value", value.to_owned()), ("typed", "everything".to_owned())];
+        ("/console/revocations".to_owned(), form, needs_password)
+    };
+    vec![
+        change("disable", false),
+        change("enable", false),
+        change("promote", true),
+        change("demote", false),
+        change("require-password-change", false),
+        change("reset-token", true),
+        change("end-sessions", false),
+        revocation("user", user, false),
+        revocation("subject", "x", false),
+        revocation("session", "x", false),
+        revocation("token", "x", false),
+        revocation("key", "x", true),
+        revocation("everything", "", true),
+        ("/console/keys/rotate".to_owned(), vec![], true),
+        ("/console/keys/remove".to_owned(), vec![("key", key.to_owned())], true),
+        ("/console/deliveries".to_owned(), vec![("receiver", "x".to_owned())], false),
+        ("/console/token".to_owned(), vec![("token", "x".to_owned())], false),
+    ]
+}
+
+#[tokio::test]
+async fn the_console_changes_nothing_without_an_administrator_the_csrf_value_and_where_needed_the_password() {
+    let app = TestApp::with(&[("login_attempts_per_account", "10000 per 1m")])
+        .await
+        .with_user("jose")
+        .await
+        .with_admin("boss")
+        .await;
+    let [jose, boss] = [Browser::logged_in(&app, "jose").await, Browser::logged_in(&app, "boss").await];
+    let user = app.claims(&app.log_in("jose").await).subject;
+    let key = app.node.core.signing_key().verifying_key().key_id().unwrap().to_string();
+    let (head, keys) = (app.node.core.applied().borrow().clone(), app.node.core.signing_keys().len());
+    for (path, form, needs_password) in changes(user.as_str(), &key) {
+        let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(Browser::new(&app).post(&path, &form, &[]).await.status(), 401, "{path}");
+        for csrf in [&[][..], &[("csrf_token", "x")]] {
+            assert_eq!(boss.post(&path, &[&form, csrf].concat(), &[]).await.status(), 401, "{path}");
+        }
+        for (browser, headers) in [
+            (&jose, &[][..]),
+            (&boss, &[("sec-fetch-site", "cross-site")]),
+            (&boss, &[("origin", "https://a.example")]),
+        ] {
+            let csrf = ("csrf_token", browser.cookie("__Host-csrf_access_token"));
+            assert_eq!(browser.post(&path, &[&form[..], &[csrf]].concat(), headers).await.status(), 403, "{path}");
+        }
+        if needs_password {
+            for password in ["", "wrong"] {
+                let more = [("csrf_token", boss.cookie("__Host-csrf_access_token")), ("password", password)];
+                assert_eq!(boss.post(&path, &[&form[..], &more].concat(), &[]).await.status(), 401, "{path}");
+            }
+        }
+    }
+    assert_eq!(*app.node.core.applied().borrow(), head, "nothing was revoked");
+    assert_eq!(app.node.core.signing_keys().len(), keys);
+    let account = app.node.accounts.store().by_id(&user).await.unwrap().unwrap();
+    assert!(!account.is_admin && !account.is_disabled && !account.must_change_password);
+    assert!(jose.is_logged_in().await && boss.is_logged_in().await);
+}
+
+#[tokio::test]
+async fn no_page_of_the_console_is_for_others_and_no_get_changes_anything() {
+    let app = TestApp::start().await.with_user("jose").await.with_admin("boss").await;
+    let [jose, boss] = [Browser::logged_in(&app, "jose").await, Browser::logged_in(&app, "boss").await];
+    let user = app.claims(&app.log_in("jose").await).subject;
+    let head = app.node.core.applied().borrow().clone();
+    for page in [
+        "",
+        "/users",
+        &format!("/users/{user}?do=disable"),
+        "/sessions?find=x&after=x",
+        "/revocations?kind=everything",
+        "/token",
+        "/clients",
+        "/keys?remove=x",
+        "/deliveries?replay=x",
+        "/audit?export",
+    ] {
+        let path = format!("/console{page}");
+        for (browser, status) in [(&jose, 403), (&boss, 200)] {
+            let response = browser.get(&path, "text/html").await;
+            assert_eq!(response.status(), status, "{path}");
+            assert_eq!(header(response.headers(), "cache-control"), "no-store", "{path}");
+        }
+        let stranger = Browser::new(&app).get(&path, "text/html").await.text().await.unwrap();
+        assert!(stranger.contains("name=\"password\"") && !stranger.contains("boss"), "{path}");
+    }
+    for missing in ["/users/x", "/users/%00", "/x"] {
+        assert_eq!(boss.get(&format!("/console{missing}"), "text/html").await.status(), 404, "{missing}");
+    }
+    assert_eq!(*app.node.core.applied().borrow(), head);
+}

@@ -85,6 +85,15 @@ async fn pages() {
 }
 
 #[tokio::test]
+async fn console() {
+    for (console, status) in [("true", 200), ("false", 404)] {
+        let app = TestApp::with(&[("console", console)]).await;
+        assert_eq!(reqwest::get(app.url("/console")).await.unwrap().status(), status);
+        assert_eq!(reqwest::get(app.url("/account")).await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
 async fn max_sessions_per_user() {
     let app = TestApp::with(&[("max_sessions_per_user", "2")]).await.with_user("jose").await;
     let logins = [app.log_in("jose").await, app.log_in("jose").await, app.log_in("jose").await];

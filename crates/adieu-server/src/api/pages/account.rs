@@ -30,7 +30,7 @@ use crate::{
     config::Registration,
     error::ApiError,
     input,
-    pages::{AccountPage, Entry, EntryPage, Form, Page, ResumePage, SessionRow},
+    pages::{AccountPage, Area, Entry, EntryPage, Form, Page, ResumePage, SessionRow},
     text::{Password, Username},
 };
 
@@ -63,34 +63,7 @@ async fn show(
         Ok(token) => return pages.account(&visit, &token, &query).await,
         Err(refused) => refused,
     };
-    if visit.wants_json || refused.status() == StatusCode::SERVICE_UNAVAILABLE {
-        return visit.notice(refused.into());
-    }
-    let page = match visit.page() {
-        Ok(page) => page,
-        Err(error) => return error.into_response(),
-    };
-    let t = page.messages();
-    let is_over = !matches!(refused.kind(), RejectionKind::Missing | RejectionKind::Expired)
-        // Where the script of a page goes when a refresh failed. A link of another site must not end a session.
-        || (query == "ended" && !is_from_another_site(&headers));
-    let csrf = cookie(&headers, REFRESH_CSRF_COOKIE).filter(|_| cookie(&headers, REFRESH_COOKIE).is_some());
-    if let Some(csrf) = csrf.filter(|_| !is_over) {
-        return render(().into_response(), &ResumePage { page, csrf: csrf.to_owned() });
-    }
-    let may_register = pages.api.settings.registration() == Registration::Open;
-    let notice = match &*query {
-        "registered" => Some(t.registered),
-        "out" => Some(t.logged_out),
-        "out-all" => Some(t.logged_out_all),
-        _ if is_over => Some(t.ended_elsewhere),
-        _ => None,
-    };
-    let problem = (query == "in" && !is_over).then(|| t.no_cookies.to_owned());
-    let entry = if query == "register" && may_register { Entry::Register } else { Entry::LogIn };
-    let view = EntryPage { page, entry, username: String::new(), may_register, notice, problem };
-    let unset = if is_over { pages.unset() } else { SetCookies::default() };
-    render((unset, ()).into_response(), &view)
+    pages.entrance(&visit, refused, &query, &headers, Area::Account)
 }
 
 /// Returns the value of a cookie.
@@ -109,6 +82,7 @@ async fn log_in(
     input::Form(form): input::Form,
 ) -> Response {
     let (mut form, mut given) = (Fields(form), String::new());
+    let area = form.area();
     let logged_in = async {
         let username = form.username()?;
         username.as_str().clone_into(&mut given);
@@ -117,12 +91,14 @@ async fn log_in(
     };
     match logged_in.await {
         Ok((cookies, expires_in)) => {
-            visit.done(cookies, "/account?in", json!({"message": "Logged in.", "expires_in": expires_in}))
+            visit.done(cookies, &area.to("in"), json!({"message": "Logged in.", "expires_in": expires_in}))
         }
         Err(error) => {
             let must_change = matches!(error, ApiError::PasswordChangeRequired);
             let entry = if must_change { Entry::NewPassword } else { Entry::LogIn };
-            visit.failed(error, |page, problem| pages.entry(page, entry, given, Some(problem).filter(|_| !must_change)))
+            visit.failed(error, |page, problem| {
+                pages.entry(page, area, entry, given, Some(problem).filter(|_| !must_change))
+            })
         }
     }
 }
@@ -156,8 +132,9 @@ async fn register(
         Ok(()) => {
             visit.done(SetCookies::default(), "/account?registered", json!({"message": "User created successfully."}))
         }
-        Err(error) => visit
-            .failed(error, |page, problem| pages.entry(page, Entry::Register, given, Some(wrong.unwrap_or(problem)))),
+        Err(error) => visit.failed(error, |page, problem| {
+            pages.entry(page, Area::Account, Entry::Register, given, Some(wrong.unwrap_or(problem)))
+        }),
     }
 }
 
@@ -173,6 +150,7 @@ async fn replace_password(
     let minimum = pages.api.settings.min_password_length.get();
     let t = visit.language.messages();
     let (mut given, mut wrong) = (String::new(), None);
+    let area = form.area();
     let changed = async {
         let username = form.username()?;
         username.as_str().clone_into(&mut given);
@@ -186,10 +164,10 @@ async fn replace_password(
     };
     match changed.await {
         Ok((cookies, expires_in)) => {
-            visit.done(cookies, "/account?in", json!({"message": "Logged in.", "expires_in": expires_in}))
+            visit.done(cookies, &area.to("in"), json!({"message": "Logged in.", "expires_in": expires_in}))
         }
         Err(error) => visit.failed(error, |page, problem| {
-            pages.entry(page, Entry::NewPassword, given, Some(wrong.unwrap_or(problem)))
+            pages.entry(page, area, Entry::NewPassword, given, Some(wrong.unwrap_or(problem)))
         }),
     }
 }
@@ -200,7 +178,9 @@ async fn refresh(
     visit: Visit,
     auth: Auth,
     token: Result<RefreshToken, AuthRejection>,
+    form: Result<input::Form, ApiError>,
 ) -> Response {
+    let area = form.map_or(Area::Account, |input::Form(form)| Fields(form).area());
     let refreshed = async {
         let token = token?;
         let options = pages.api.node.accounts.refresh_options(&token.subject, TokenOptions::new()).await?;
@@ -211,12 +191,12 @@ async fn refresh(
             pages.api.node.metrics.refreshes.inc();
             let expires_in = pages.expires_in(&tokens.pair().claims);
             let body = json!({"message": "Refreshed.", "expires_in": expires_in});
-            visit.done(tokens.into_cookies(), "/account?in", body)
+            visit.done(tokens.into_cookies(), &area.to("in"), body)
         }
         Err(error) => {
             // That an old refresh token was used again the core has written down.
             audit::durable().await;
-            pages.refused(&visit, error)
+            pages.refused(&visit, error, area)
         }
     }
 }
@@ -232,6 +212,7 @@ async fn log_out(
     input::Form(form): input::Form,
 ) -> Response {
     let mut form = Fields(form);
+    let area = form.area();
     let scope = match form.text("scope").as_deref() {
         Ok("others") => Scope::Others,
         Ok("all") => Scope::All,
@@ -242,7 +223,7 @@ async fn log_out(
     if scope != Scope::This {
         let token = match token {
             Ok(token) => token,
-            Err(refused) => return pages.refused(&visit, refused),
+            Err(refused) => return pages.refused(&visit, refused, Area::Account),
         };
         if scope == Scope::All {
             let confirmed = async { pages.api.confirm_password(&token, &form.password()?, &client).await };
@@ -254,23 +235,23 @@ async fn log_out(
     let presented = match presented {
         Ok(presented) => presented,
         Err(refused) if refused.kind() == RejectionKind::Missing => {
-            return visit.done(SetCookies::default(), "/account?out", json!({"message": "Successfully logged out"}));
+            return visit.done(SetCookies::default(), &area.to("out"), json!({"message": "Successfully logged out"}));
         }
         Err(refused) => return visit.notice(refused.into()),
     };
     let (to, body) = match scope {
-        Scope::Others => ("/account?others", json!({"message": "Successfully logged out"})),
-        Scope::All => ("/account?out-all", json!({"message": "Successfully logged out"})),
-        _ => ("/account?out", json!({"message": "Successfully logged out"})),
+        Scope::Others => (area.to("others"), json!({"message": "Successfully logged out"})),
+        Scope::All => (area.to("out-all"), json!({"message": "Successfully logged out"})),
+        _ => (area.to("out"), json!({"message": "Successfully logged out"})),
     };
     match auth.log_out(&presented, scope).await {
         Ok(ended) => {
             pages.api.record_logout(&ended.claims, scope, ended.sessions_ended, &client).await;
-            visit.done(ended.into_cookies(), to, body)
+            visit.done(ended.into_cookies(), &to, body)
         }
         Err(refused) if refused.status() == StatusCode::UNAUTHORIZED && !visit.wants_json => {
             // It had ended before; the cookies are of no use.
-            visit.done(refused.into_cookies(), to, body)
+            visit.done(refused.into_cookies(), &to, body)
         }
         Err(refused) => visit.notice(refused.into()),
     }
@@ -286,7 +267,7 @@ async fn end(
 ) -> Response {
     let token = match token {
         Ok(token) => token,
-        Err(refused) => return pages.refused(&visit, refused),
+        Err(refused) => return pages.refused(&visit, refused, Area::Account),
     };
     let mut form = Fields(form);
     let ended = async {
@@ -310,7 +291,7 @@ async fn change_password(
 ) -> Response {
     let token = match token {
         Ok(token) => token,
-        Err(refused) => return pages.refused(&visit, refused),
+        Err(refused) => return pages.refused(&visit, refused, Area::Account),
     };
     let mut form = Fields(form);
     let minimum = pages.api.settings.min_password_length.get();
@@ -335,6 +316,45 @@ async fn events(State(pages): State<Pages>, token: AccessToken, end: TokenEnd) -
 }
 
 impl Pages {
+    /// Answers a browser that is not logged in: with the forms to log in, or with one to go on with its refresh token.
+    pub(super) fn entrance(
+        &self,
+        visit: &Visit,
+        refused: AuthRejection,
+        query: &str,
+        headers: &HeaderMap,
+        area: Area,
+    ) -> Response {
+        if visit.wants_json || refused.status() == StatusCode::SERVICE_UNAVAILABLE {
+            return visit.notice(refused.into());
+        }
+        let page = match visit.page() {
+            Ok(page) => page,
+            Err(error) => return error.into_response(),
+        };
+        let t = page.messages();
+        let is_over = !matches!(refused.kind(), RejectionKind::Missing | RejectionKind::Expired)
+            // Where the script of a page goes when a refresh failed. A link of another site must not end a session.
+            || (query == "ended" && !is_from_another_site(headers));
+        let csrf = cookie(headers, REFRESH_CSRF_COOKIE).filter(|_| cookie(headers, REFRESH_COOKIE).is_some());
+        if let Some(csrf) = csrf.filter(|_| !is_over) {
+            return render(().into_response(), &ResumePage { page, area, csrf: csrf.to_owned() });
+        }
+        let may_register = area == Area::Account && self.api.settings.registration() == Registration::Open;
+        let notice = match query {
+            "registered" => Some(t.registered),
+            "out" => Some(t.logged_out),
+            "out-all" => Some(t.logged_out_all),
+            _ if is_over => Some(t.ended_elsewhere),
+            _ => None,
+        };
+        let problem = (query == "in" && !is_over).then(|| t.no_cookies.to_owned());
+        let entry = if query == "register" && may_register { Entry::Register } else { Entry::LogIn };
+        let view = EntryPage { page, area, entry, username: String::new(), may_register, notice, problem };
+        let unset = if is_over { self.unset() } else { SetCookies::default() };
+        render((unset, ()).into_response(), &view)
+    }
+
     /// Logs in with the credentials. Returns the cookies, and in how many seconds the access token expires.
     async fn log_in(
         &self,
@@ -358,7 +378,7 @@ impl Pages {
         Ok((tokens.into_cookies(), expires_in))
     }
 
-    fn expires_in(&self, claims: &Claims) -> u64 {
+    pub(super) fn expires_in(&self, claims: &Claims) -> u64 {
         claims.expires_at.since(self.api.node.clock.now()).as_secs()
     }
 
@@ -367,20 +387,27 @@ impl Pages {
         self.guard.unset_access_cookie().and(self.guard.unset_refresh_cookie())
     }
 
-    fn entry(&self, page: Page, entry: Entry, username: String, problem: Option<String>) -> Box<dyn Rendered> {
-        let may_register = self.api.settings.registration() == Registration::Open;
-        Box::new(EntryPage { page, entry, username, may_register, notice: None, problem })
+    fn entry(
+        &self,
+        page: Page,
+        area: Area,
+        entry: Entry,
+        username: String,
+        problem: Option<String>,
+    ) -> Box<dyn Rendered> {
+        let may_register = area == Area::Account && self.api.settings.registration() == Registration::Open;
+        Box::new(EntryPage { page, area, entry, username, may_register, notice: None, problem })
     }
 
     /// Answers a request whose token was rejected: a page goes on with a refresh, or with a login.
-    fn refused(&self, visit: &Visit, error: impl Into<ApiError>) -> Response {
+    pub(super) fn refused(&self, visit: &Visit, error: impl Into<ApiError>, area: Area) -> Response {
         let error = error.into();
         match &error {
             ApiError::Refused(refused) if !visit.wants_json && refused.status() == StatusCode::UNAUTHORIZED => {
                 match refused.kind() {
                     RejectionKind::Csrf => visit.notice(error),
-                    RejectionKind::Missing | RejectionKind::Expired => Redirect::to("/account").into_response(),
-                    _ => (self.unset(), Redirect::to("/account?ended")).into_response(),
+                    RejectionKind::Missing | RejectionKind::Expired => Redirect::to(area.path()).into_response(),
+                    _ => (self.unset(), Redirect::to(&area.to("ended"))).into_response(),
                 }
             }
             ApiError::Refused(refused) if visit.wants_json && refused.kind() == RejectionKind::Revoked => {

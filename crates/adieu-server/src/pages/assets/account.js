@@ -18,7 +18,7 @@ if (view === 'account') account();
 
 function resume() {
   refresh().then(
-    (goesOn) => location.replace(goesOn ? '/account' : '/account?ended'),
+    (goesOn) => (goesOn ? location.reload() : location.replace(`${find('main')?.dataset.area}?ended`)),
     () => {},
   );
 }

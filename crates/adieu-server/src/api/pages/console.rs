@@ -1,0 +1,333 @@
+//! `/console`: administrators see the whole system, and change it.
+//!
+//! 1. Every request needs the token of an administrator ([`Operator`]).
+//! 2. A change is shown first, with what follows from it and how to do it elsewhere, by a `GET` that changes nothing, and made by a
+//!    `POST`. What gives power to others or ends everything also needs the password of the administrator.
+//! 3. A change that revokes is answered once it holds everywhere.
+
+mod audit;
+mod clients;
+mod keys;
+mod overview;
+mod revocations;
+mod sessions;
+mod token;
+mod users;
+
+use std::collections::{HashMap, HashSet};
+
+use adieu::{Error, Subject};
+use adieu_axum::{AccessToken, AuthRejection};
+use axum::{
+    Router,
+    extract::{FromRequestParts, RawQuery},
+    http::{Method, request::Parts},
+    response::{IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use serde_json::Value;
+
+use super::{
+    super::{
+        Api,
+        client::{Client, is_admin},
+        feed::Wait,
+        time_limit::MoreTime,
+    },
+    Fields, Pages, Rendered, Visit, problem, render,
+};
+use crate::{
+    error::ApiError,
+    feed::Everywhere,
+    input,
+    pages::{Area, ConsoleMessages, Frame, Messages, Page, Section},
+};
+
+/// Returns the routes.
+pub(super) fn router() -> Router<Pages> {
+    Router::new()
+        .route("/console", get(overview::show))
+        .route("/console/users", get(users::list))
+        .route("/console/users/{id}", get(users::show))
+        .route("/console/users/{id}/{action}", post(users::act))
+        .route("/console/sessions", get(sessions::list))
+        .route("/console/revocations", get(revocations::list).post(revocations::revoke))
+        .route("/console/token", get(token::form).post(token::explain))
+        .route("/console/clients", get(clients::list))
+        .route("/console/keys", get(keys::list))
+        .route("/console/keys/rotate", post(keys::rotate))
+        .route("/console/keys/remove", post(keys::remove))
+        .route("/console/deliveries", get(clients::deliveries).post(clients::replay))
+        .route("/console/audit", get(audit::search))
+}
+
+/// An administrator who asks for a page of the console.
+struct Operator {
+    visit: Visit,
+    token: AccessToken,
+    query: Query,
+}
+
+impl FromRequestParts<Pages> for Operator {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, Response> {
+        let Ok(visit) = Visit::from_request_parts(parts, pages).await;
+        let token = Result::<AccessToken, AuthRejection>::from_request_parts(parts, pages).await;
+        let Ok(RawQuery(query)) = RawQuery::from_request_parts(parts, pages).await;
+        let query = query.unwrap_or_default();
+        let token = match token {
+            Ok(Ok(token)) => token,
+            Ok(Err(refused)) if parts.method == Method::GET => {
+                return Err(pages.entrance(&visit, refused, &query, &parts.headers, Area::Console));
+            }
+            Ok(Err(refused)) => return Err(pages.refused(&visit, refused, Area::Console)),
+            Err(impossible) => match impossible {},
+        };
+        if !is_admin(&token, pages.api.node.sessions.issuer()) {
+            return Err(visit.notice(ApiError::AdminOnly));
+        }
+        Ok(Self { visit, token, query: Query(query) })
+    }
+}
+
+impl Operator {
+    fn subject(&self) -> &Subject {
+        self.token.subject()
+    }
+
+    /// Returns the page and its frame. Says what was done if the query says so.
+    async fn frame(&self, pages: &Pages, section: Section) -> Result<(Page, Frame), ApiError> {
+        let page = self.visit.page()?;
+        let account = pages.api.account(self.subject()).await?;
+        let csrf = self.token.custom.get("csrf").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let c = page.messages().console;
+        let frame = Frame {
+            section,
+            title: section.name(c).to_owned(),
+            username: account.username.to_string(),
+            csrf,
+            expires_in: pages.expires_in(&self.token),
+            notice: Done::read(&self.query).map(|done| done.text(c)),
+            problem: None,
+        };
+        Ok((page, frame))
+    }
+
+    /// Checks the password in a form.
+    async fn confirm(&self, pages: &Pages, form: &mut Fields, client: &Client) -> Result<(), Refusal> {
+        let confirmed = async { pages.api.confirm_password(&self.token, &form.password()?, client).await };
+        match confirmed.await {
+            Ok(_) => Ok(()),
+            Err(ApiError::InvalidCredentials) => {
+                Err(Refusal::Known(ApiError::InvalidCredentials, |t| t.wrong_password))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn now(&self, pages: &Pages) -> adieu::time::Timestamp {
+        pages.api.node.clock.now()
+    }
+}
+
+/// Why a change was not made.
+enum Refusal {
+    /// For a reason with a text of its own.
+    Known(ApiError, fn(&'static Messages) -> &'static str),
+    Other(ApiError),
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl Refusal {
+    fn known(error: ApiError, text: fn(&'static Messages) -> &'static str) -> Self {
+        Self::Known(error, text)
+    }
+
+    /// Returns the error, and what to say about it.
+    fn told(self, t: &'static Messages) -> (ApiError, String) {
+        match self {
+            Self::Known(error, text) => (error, text(t).to_owned()),
+            Self::Other(error) => {
+                let text = match &error {
+                    ApiError::Conflict(_) => t.console.not_yourself.to_owned(),
+                    error => problem(error, t),
+                };
+                (error, text)
+            }
+        }
+    }
+}
+
+/// The names of users, by their ids.
+type Names = HashMap<String, String>;
+
+impl Api {
+    /// Returns the names of those of these ids that are users.
+    async fn names(&self, ids: HashSet<&str>) -> Result<Names, ApiError> {
+        let mut names = Names::new();
+        for id in ids {
+            let Ok(subject) = Subject::new(id) else { continue };
+            if let Some(account) = self.node.accounts.store().by_id(&subject).await? {
+                names.insert(id.to_owned(), account.username.to_string());
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// A page that was asked for, or why there is none.
+type Answer<P> = Result<P, ApiError>;
+
+/// Answers with a page, or with a page that says what went wrong.
+fn answer<P: Rendered>(visit: &Visit, page: Answer<P>) -> Response {
+    match page {
+        Ok(page) => render(().into_response(), &page),
+        Err(error) => visit.notice(error),
+    }
+}
+
+/// Answers a change that was not made, with the page on which it was chosen.
+fn refused<P: Rendered>(
+    visit: &Visit,
+    refusal: Refusal,
+    page: Answer<P>,
+    put: impl FnOnce(&mut P, String),
+) -> Response {
+    let (error, text) = refusal.told(visit.language.messages());
+    match page {
+        Ok(mut page) => {
+            put(&mut page, text);
+            render(error.into_response(), &page)
+        }
+        Err(error) => visit.notice(error),
+    }
+}
+
+/// What was done, in the query of the page that says so.
+struct Done {
+    sessions: Option<usize>,
+    everywhere: Option<Everywhere>,
+}
+
+impl Done {
+    fn read(query: &Query) -> Option<Self> {
+        let done = query.get("done")?;
+        let numbers: Vec<usize> = done.split('.').map_while(|number| number.parse().ok()).collect();
+        Some(match *numbers {
+            [sessions, acknowledged, waited_out, unbounded] => {
+                Self { sessions: Some(sessions), everywhere: Some(Everywhere { acknowledged, waited_out, unbounded }) }
+            }
+            _ => Self { sessions: None, everywhere: None },
+        })
+    }
+
+    fn text(&self, c: &ConsoleMessages) -> String {
+        let mut text = c.done.to_owned();
+        if let Some(sessions) = self.sessions.filter(|sessions| *sessions > 0) {
+            text = format!("{text} {}", (c.sessions_ended)(sessions));
+        }
+        if let Some(Everywhere { acknowledged, waited_out, unbounded }) = self.everywhere {
+            // This server has it too.
+            text = format!("{text} {}", c.everywhere(acknowledged + 1, waited_out, unbounded));
+        }
+        text
+    }
+}
+
+/// Waits until a revocation holds everywhere, and goes to a page that says so.
+async fn done_everywhere(pages: &Pages, time: MoreTime, sessions: usize, to: &str) -> Result<Response, Refusal> {
+    let done = match Wait::new(Some(()), time).until_everywhere(&pages.api.node.feed).await? {
+        Some(Everywhere { acknowledged, waited_out, unbounded }) => {
+            format!("{sessions}.{acknowledged}.{waited_out}.{unbounded}")
+        }
+        None => String::new(),
+    };
+    Ok(Redirect::to(&format!("{to}?done={done}")).into_response())
+}
+
+/// Goes to a page that says that a change was made.
+fn done(to: &str) -> Response {
+    Redirect::to(&format!("{to}?done=")).into_response()
+}
+
+/// The query of a page. Parameters that it does not know are ignored.
+struct Query(String);
+
+impl Query {
+    /// Returns the value of a parameter.
+    fn get(&self, name: &str) -> Option<String> {
+        let mut pairs = form_urlencoded::parse(self.0.as_bytes());
+        pairs.find(|(named, _)| named == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// Returns the value of a parameter without spaces around it, or nothing.
+    fn text(&self, name: &str) -> String {
+        self.get(name).unwrap_or_default().trim().to_owned()
+    }
+}
+
+/// Writes the URL of a page with parameters, leaving out those that are empty.
+fn url(path: &str, parameters: &[(&str, &str)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(parameters.iter().filter(|(_, value)| !value.is_empty()));
+    match query.finish() {
+        query if query.is_empty() => path.to_owned(),
+        query => format!("{path}?{query}"),
+    }
+}
+
+/// Encodes a text for one segment of a path, or for a parameter.
+fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+/// Quotes a text for a shell, unless it is a plain word.
+fn quoted(text: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "._:/=@,+-".contains(character);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_can_be_pasted_whatever_the_name_is() {
+        for (text, expected) in [
+            ("jose", "jose"),
+            ("tenant=acme", "tenant=acme"),
+            ("-rf", "'-rf'"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("it's", r"'it'\''s'"),
+            ("é;", "'é;'"),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_parameter_keeps_its_text() {
+        let link = url("/console/users", &[("name", "a&b=c d+é"), ("after", "")]);
+        assert_eq!(link, "/console/users?name=a%26b%3Dc+d%2B%C3%A9");
+        let query = Query(link.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default());
+        assert_eq!((query.text("name"), query.get("after")), ("a&b=c d+é".to_owned(), None));
+        assert_eq!(encoded("a/b c+?"), "a%2Fb%20c%2B%3F");
+    }
+}

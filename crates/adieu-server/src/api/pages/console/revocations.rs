@@ -1,0 +1,326 @@
+//! What is revoked, and revoking.
+
+use std::{collections::VecDeque, time::Duration};
+
+use adieu::{
+    SessionId, Subject, TokenId,
+    revocation::{Cursor, Position, RevokedClaim, Target, TargetKind},
+    session::RevocationTarget,
+    time::Timestamp,
+    token::KeyId,
+};
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use serde_json::{Value, json};
+
+use super::{
+    super::super::{revocation::Item, view::Part},
+    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, Wait, answer, done_everywhere, input, quoted, refused,
+    url,
+};
+use crate::{
+    accounts::Account,
+    audit, calendar,
+    error::ApiError,
+    pages::{Confirm, RevocationKind, RevocationRow, RevocationsPage, Section},
+    text::Username,
+};
+
+/// Revocations on one page.
+const PAGE: usize = 100;
+
+/// How many entries a search reads before it shows what it has found.
+const SEARCHED: usize = 100_000;
+
+/// The word that confirms that everything is revoked.
+const EVERYTHING: &str = "everything";
+
+/// What was chosen to be revoked.
+struct Chosen {
+    kind: RevocationKind,
+    value: String,
+    target: RevocationTarget,
+    /// The user, if it is one of this server.
+    account: Option<Account>,
+}
+
+impl Chosen {
+    async fn read(pages: &Pages, kind: RevocationKind, value: &str) -> Result<Self, Refusal> {
+        let not_a_value = || Refusal::known(ApiError::NotFound, |t| t.console.not_a_value);
+        let mut account = None;
+        let target = match kind {
+            RevocationKind::User => {
+                let store = pages.api.node.accounts.store();
+                let mut found = match Username::new(value) {
+                    Ok(name) => store.by_username(&name).await?,
+                    Err(_) => None,
+                };
+                if let (None, Ok(id)) = (&found, Subject::new(value)) {
+                    found = store.by_id(&id).await?;
+                }
+                let found = found.ok_or(Refusal::known(ApiError::NotFound, |t| t.console.no_such_user))?;
+                RevocationTarget::Subject(account.insert(found).id.clone())
+            }
+            RevocationKind::Of(TargetKind::Session) => {
+                RevocationTarget::Session(SessionId::new(value).map_err(|_| not_a_value())?)
+            }
+            RevocationKind::Of(TargetKind::Token) => {
+                RevocationTarget::Token { id: TokenId::new(value).map_err(|_| not_a_value())?, expires_at: None }
+            }
+            RevocationKind::Of(TargetKind::Subject) => {
+                RevocationTarget::Subject(Subject::new(value).map_err(|_| not_a_value())?)
+            }
+            RevocationKind::Of(TargetKind::Claim) => {
+                let (name, value) = value.split_once('=').ok_or_else(not_a_value)?;
+                RevocationTarget::Claim(RevokedClaim::new(name, value).map_err(|_| not_a_value())?)
+            }
+            RevocationKind::Of(TargetKind::Key) => RevocationTarget::Key(KeyId::new(value).map_err(|_| not_a_value())?),
+            RevocationKind::Of(_) => RevocationTarget::Everything,
+        };
+        Ok(Self { kind, value: value.to_owned(), target, account })
+    }
+
+    fn item(&self, pages: &Pages) -> Result<Item, Refusal> {
+        Item::new(self.target.clone(), None, &pages.api).map_err(|error| match (error, &self.target) {
+            (error @ ApiError::Invalid(_), RevocationTarget::Claim(_)) => {
+                Refusal::known(error, |t| t.console.not_a_claim)
+            }
+            (error @ ApiError::Invalid(_), _) => Refusal::known(error, |t| t.console.own_key),
+            (error, _) => error.into(),
+        })
+    }
+
+    async fn confirm(&self, pages: &Pages, operator: &Operator) -> Result<Confirm, Refusal> {
+        // What can't be revoked is said before it is confirmed.
+        self.item(pages)?;
+        let c = operator.visit.language.messages().console;
+        let node = &pages.api.node;
+        let mut effects = Vec::new();
+        let (argument, body): (String, Value) = match &self.target {
+            RevocationTarget::Subject(id) => {
+                let sessions = pages.api.sessions_of(id, &Part::longest(), &operator.token).await?.sessions.len();
+                effects.push((c.sessions_end)(sessions));
+                effects.push(c.effect_subject.to_owned());
+                match &self.account {
+                    Some(account) => {
+                        effects.push(c.effect_log_in_again.to_owned());
+                        (
+                            format!("revoke --user {}", quoted(account.username.as_str())),
+                            json!({"subject": id.as_str()}),
+                        )
+                    }
+                    None => (format!("revoke --subject {}", quoted(id.as_str())), json!({"subject": id.as_str()})),
+                }
+            }
+            RevocationTarget::Session(id) => {
+                let session = node.sessions.store().session(id).await?;
+                effects.push((c.sessions_end)(usize::from(session.is_some())));
+                effects.push(c.effect_session.to_owned());
+                (format!("session end {}", quoted(id.as_str())), json!({"session": id.as_str()}))
+            }
+            RevocationTarget::Token { id, .. } => {
+                effects.push(c.effect_token.to_owned());
+                (format!("token revoke --id {}", quoted(id.as_str())), json!({"token_id": id.as_str()}))
+            }
+            RevocationTarget::Claim(claim) => {
+                effects.push(c.effect_claim.to_owned());
+                let argument = quoted(&format!("{}={}", claim.name(), claim.value()));
+                (
+                    format!("revoke --claim {argument}"),
+                    json!({"claim": {"name": claim.name().as_str(), "value": claim.value()}}),
+                )
+            }
+            RevocationTarget::Key(id) => {
+                effects.push(c.effect_key.to_owned());
+                (format!("revoke --key {}", quoted(id.as_str())), json!({"key": id.as_str()}))
+            }
+            _ => {
+                effects.push(c.effect_everything.to_owned());
+                ("revoke --everything".to_owned(), json!({"everything": true}))
+            }
+        };
+        let is_everything = matches!(self.target, RevocationTarget::Everything);
+        Ok(Confirm {
+            title: format!("{}: {} {}", c.revoke, self.kind.name(c), self.name()).trim_end().to_owned(),
+            effects,
+            command: format!("adieu {argument}"),
+            call: format!("POST /revocations?wait=everywhere\n{body}"),
+            action: Section::Revocations.path().to_owned(),
+            fields: vec![("kind", self.kind.value().to_owned()), ("value", self.value.clone())],
+            typed: is_everything.then_some(EVERYTHING),
+            needs_password: is_everything || matches!(self.target, RevocationTarget::Key(_)),
+            is_dangerous: true,
+            back: Section::Revocations.path().to_owned(),
+        })
+    }
+
+    /// Returns what was chosen, for people.
+    fn name(&self) -> &str {
+        match &self.account {
+            Some(account) => account.username.as_str(),
+            None => &self.value,
+        }
+    }
+}
+
+/// `GET /console/revocations`, with `kind` and `value` for a revocation to confirm; `find` and `after` for the list.
+pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Response {
+    let query = &operator.query;
+    let kind = RevocationKind::with_value(&query.text("kind"));
+    let value = query.text("value");
+    let chosen = async {
+        match kind {
+            Some(kind) => {
+                let chosen = Chosen::read(&pages, kind, &value).await?;
+                Ok(Some(chosen.confirm(&pages, &operator).await?))
+            }
+            None => Ok(None),
+        }
+    };
+    let chosen: Result<Option<Confirm>, Refusal> = chosen.await;
+    let page = page(&pages, &operator, kind, value).await;
+    match chosen {
+        Ok(confirm) => answer(&operator.visit, page.map(|page| RevocationsPage { confirm, ..page })),
+        Err(refusal) => refused(&operator.visit, refusal, page, |page, problem| page.frame.problem = Some(problem)),
+    }
+}
+
+async fn page(
+    pages: &Pages,
+    operator: &Operator,
+    kind: Option<RevocationKind>,
+    value: String,
+) -> Answer<RevocationsPage> {
+    let (page, frame) = operator.frame(pages, Section::Revocations).await?;
+    let find = operator.query.text("find");
+    let after = operator.query.text("after").parse().ok();
+    let (rows, next) = read(pages, page.messages().console.for_ever, &find, after).await?;
+    let next = next.map(|after| url(Section::Revocations.path(), &[("find", &find), ("after", &after.to_string())]));
+    let own = pages.api.node.sessions.issuer();
+    let claims = pages
+        .api
+        .settings
+        .revocable_claims(own.as_str())
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let kind = kind.unwrap_or(RevocationKind::User);
+    Ok(RevocationsPage { page, frame, confirm: None, kind, value, claims, find, rows, next })
+}
+
+/// Reads revocations in force: the last ones in the log, newest first, or those with this part of an id after a position.
+async fn read(
+    pages: &Pages,
+    for_ever: &str,
+    find: &str,
+    after: Option<u64>,
+) -> Result<(Vec<RevocationRow>, Option<u64>), ApiError> {
+    let node = &pages.api.node;
+    let (log, own) = (node.core.log(), node.sessions.issuer());
+    let Some(head) = node.core.applied().borrow().clone() else { return Ok((vec![], None)) };
+    let at = |position| Cursor { log: head.log.clone(), position: Position::new(position) };
+    let row = |revocation: adieu::revocation::Revocation| {
+        let parts = revocation.target.parts();
+        let issued_until = match revocation.target {
+            Target::Subject { .. } | Target::Everything { .. } | Target::Claim { .. } => parts.time,
+            _ => None,
+        };
+        let id = match &revocation.target {
+            Target::Claim { claim, .. } => format!("{}={}", claim.name(), claim.value()),
+            _ => parts.id.to_owned(),
+        };
+        RevocationRow {
+            kind: RevocationKind::Of(parts.kind),
+            id,
+            issuer: Some(&revocation.issuer).filter(|issuer| *issuer != own).map(ToString::to_string),
+            issued_until: issued_until.map(calendar::written).unwrap_or_default(),
+            kept_until: match revocation.lapses_at {
+                Timestamp::MAX => for_ever.to_owned(),
+                time => calendar::written(time),
+            },
+        }
+    };
+    if find.is_empty() {
+        // Entries have no position of their own here, and those that have lapsed are missing: reads ever more until there are enough.
+        let mut back = u64::try_from(PAGE).unwrap_or(u64::MAX);
+        loop {
+            let start = head.position.get().saturating_sub(back);
+            let (mut last, mut cursor, mut read) = (VecDeque::new(), at(start), 0);
+            loop {
+                let page = log.read(Some(&cursor), Duration::ZERO).await?;
+                read += page.entries.len();
+                last.extend(page.entries);
+                while last.len() > PAGE {
+                    last.pop_front();
+                }
+                if page.complete || read > SEARCHED {
+                    break;
+                }
+                cursor = page.cursor;
+            }
+            if last.len() >= PAGE || start == 0 {
+                return Ok((last.into_iter().rev().map(row).collect(), None));
+            }
+            back = back.saturating_mul(32);
+        }
+    }
+    let (mut rows, mut cursor, mut read) = (Vec::new(), at(after.unwrap_or(0)), 0);
+    loop {
+        let page = log.read(Some(&cursor), Duration::ZERO).await?;
+        read += page.entries.len();
+        rows.extend(page.entries.into_iter().map(row).filter(|row| row.id.contains(find)));
+        cursor = page.cursor;
+        if page.complete {
+            return Ok((rows, None));
+        }
+        if rows.len() >= PAGE || read >= SEARCHED {
+            return Ok((rows, Some(cursor.position.get())));
+        }
+    }
+}
+
+/// `POST /console/revocations`, with `kind` and `value`; `password` and `typed` for what needs them.
+pub(super) async fn revoke(
+    State(pages): State<Pages>,
+    operator: Operator,
+    client: Client,
+    time: MoreTime,
+    input::Form(form): input::Form,
+) -> Response {
+    let mut form = Fields(form);
+    let (mut kind, mut value) = (None, String::new());
+    let revoked = async {
+        kind = RevocationKind::with_value(&form.text("kind")?);
+        form.text("value")?.trim().clone_into(&mut value);
+        let chosen = Chosen::read(&pages, kind.ok_or(ApiError::NotFound)?, &value).await?;
+        let confirm = chosen.confirm(&pages, &operator).await?;
+        if confirm.typed.is_some_and(|word| form.text("typed").is_ok_and(|typed| typed.trim() != word)) {
+            let error = ApiError::BadRequest("`typed` must be: everything.".into());
+            return Err(Refusal::known(error, |t| t.console.wrong_confirmation));
+        }
+        if confirm.needs_password {
+            operator.confirm(&pages, &mut form, &client).await?;
+        }
+        let by = audit::Entry::default().by(operator.subject());
+        let (sessions, lead) = pages.api.revoke(vec![chosen.item(&pages)?], by, &client).await?;
+        if let Some(lead) = lead {
+            Wait::new(Some(()), time.clone()).grant_cut_off(lead);
+            pages.api.node.sessions.wait_past_cut_off(lead).await;
+        }
+        done_everywhere(&pages, time, sessions, Section::Revocations.path()).await
+    };
+    match revoked.await {
+        Ok(response) => response,
+        Err(refusal) if operator.visit.wants_json => refusal.told(operator.visit.language.messages()).0.into_response(),
+        Err(refusal) => {
+            let confirm =
+                async { Chosen::read(&pages, kind?, &value).await.ok()?.confirm(&pages, &operator).await.ok() };
+            let confirm = confirm.await;
+            let page = page(&pages, &operator, kind, value).await.map(|page| RevocationsPage { confirm, ..page });
+            refused(&operator.visit, refusal, page, |page, problem| page.frame.problem = Some(problem))
+        }
+    }
+}

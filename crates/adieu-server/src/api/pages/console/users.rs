@@ -1,0 +1,240 @@
+//! Users.
+
+use adieu::Subject;
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse as _, Response},
+};
+
+use super::{
+    super::super::{admin::AccountChange, view::Part},
+    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, answer, done, done_everywhere, encoded, input, quoted,
+    refused, render, sessions, url,
+};
+use crate::{
+    accounts::{Account, Filter},
+    error::ApiError,
+    pages::{Confirm, ConsoleMessages, Page, Section, UserFilter, UserPage, UserRow, UsersPage},
+    text::NamePart,
+};
+
+/// Users on one page.
+const PAGE: usize = 50;
+
+/// `GET /console/users`, with `name`, `which` and `after`.
+pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Response {
+    let found = async {
+        let (page, frame) = operator.frame(&pages, Section::Users).await?;
+        let query = &operator.query;
+        let (name, which) = (query.text("name"), UserFilter::with_value(&query.text("which")));
+        let filter = Filter {
+            // A part of a name that no name has finds nobody, which is what the page says.
+            name: NamePart::new(&name).ok(),
+            is_admin: (which == UserFilter::Admins).then_some(true),
+            is_disabled: (which == UserFilter::Disabled).then_some(true),
+            ..Filter::default()
+        };
+        let is_possible = name.is_empty() || filter.name.is_some();
+        let part = Part { after: Subject::new(query.text("after")).ok(), limit: PAGE };
+        let (accounts, next) = if is_possible { pages.api.users(&filter, &part).await? } else { (vec![], None) };
+        let now = operator.now(&pages);
+        let users = accounts.iter().map(|account| row(&page, account, now)).collect();
+        let next = next
+            .map(|after| url(Section::Users.path(), &[("name", &name), ("which", which.value()), ("after", &after)]));
+        Ok(UsersPage { page, frame, name, which, users, next })
+    };
+    answer(&operator.visit, found.await)
+}
+
+fn row(page: &Page, account: &Account, now: adieu::time::Timestamp) -> UserRow {
+    UserRow {
+        id: account.id.to_string(),
+        path: encoded(account.id.as_str()),
+        name: account.username.to_string(),
+        is_admin: account.is_admin,
+        is_disabled: account.is_disabled,
+        must_change: account.must_change_password,
+        created: page.ago(account.created_at, now),
+        last_login: account.last_login_at.map(|login| page.ago(login, now)),
+    }
+}
+
+/// What can be done with a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Change(AccountChange),
+    ResetToken,
+    EndSessions,
+}
+
+impl Action {
+    const ALL: [Self; 7] = [
+        Self::EndSessions,
+        Self::ResetToken,
+        Self::Change(AccountChange::RequirePasswordChange),
+        Self::Change(AccountChange::Promote),
+        Self::Change(AccountChange::Demote),
+        Self::Change(AccountChange::Disable),
+        Self::Change(AccountChange::Enable),
+    ];
+
+    /// Returns its name in URLs.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Change(AccountChange::Disable) => "disable",
+            Self::Change(AccountChange::Enable) => "enable",
+            Self::Change(AccountChange::Promote) => "promote",
+            Self::Change(AccountChange::Demote) => "demote",
+            Self::Change(AccountChange::RequirePasswordChange) => "require-password-change",
+            Self::ResetToken => "reset-token",
+            Self::EndSessions => "end-sessions",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+
+    fn fits(self, account: &Account) -> bool {
+        match self {
+            Self::Change(AccountChange::Disable) | Self::ResetToken => !account.is_disabled,
+            Self::Change(AccountChange::Enable) => account.is_disabled,
+            Self::Change(AccountChange::Promote) => !account.is_admin,
+            Self::Change(AccountChange::Demote) => account.is_admin,
+            Self::Change(AccountChange::RequirePasswordChange) => !account.must_change_password,
+            Self::EndSessions => true,
+        }
+    }
+
+    const fn label(self, c: &ConsoleMessages) -> &'static str {
+        match self {
+            Self::Change(AccountChange::Disable) => c.do_disable,
+            Self::Change(AccountChange::Enable) => c.do_enable,
+            Self::Change(AccountChange::Promote) => c.do_promote,
+            Self::Change(AccountChange::Demote) => c.do_demote,
+            Self::Change(AccountChange::RequirePasswordChange) => c.do_require_password_change,
+            Self::ResetToken => c.do_reset_token,
+            Self::EndSessions => c.do_end_sessions,
+        }
+    }
+
+    const fn effect(self, c: &ConsoleMessages) -> &'static str {
+        match self {
+            Self::Change(AccountChange::Disable) => c.effect_disable,
+            Self::Change(AccountChange::Enable) => c.effect_enable,
+            Self::Change(AccountChange::Promote) => c.effect_promote,
+            Self::Change(AccountChange::Demote) => c.effect_demote,
+            Self::Change(AccountChange::RequirePasswordChange) => c.effect_require_password_change,
+            Self::ResetToken => c.effect_reset_token,
+            Self::EndSessions => c.effect_log_in_again,
+        }
+    }
+
+    /// Whether it gives power over something.
+    const fn needs_password(self) -> bool {
+        matches!(self, Self::Change(AccountChange::Promote) | Self::ResetToken)
+    }
+
+    const fn ends_sessions(self) -> bool {
+        matches!(self, Self::Change(AccountChange::Disable | AccountChange::Demote) | Self::EndSessions)
+    }
+
+    fn confirm(self, account: &Account, live_sessions: usize, c: &ConsoleMessages) -> Confirm {
+        let mut effects = vec![self.effect(c).to_owned()];
+        if self.ends_sessions() {
+            effects.insert(0, (c.sessions_end)(live_sessions));
+        }
+        let (id, name) = (account.id.as_str(), quoted(account.username.as_str()));
+        let (command, call) = match self {
+            Self::EndSessions => (
+                format!("adieu session end --user {name}"),
+                format!("DELETE /users/{}/sessions?wait=everywhere", encoded(id)),
+            ),
+            Self::ResetToken | Self::Change(_) => {
+                let action = self.name();
+                (format!("adieu user {action} {name}"), format!("POST /users/{}/{action}", encoded(id)))
+            }
+        };
+        Confirm {
+            title: self.label(c).to_owned(),
+            effects,
+            command,
+            call,
+            action: format!("/console/users/{}/{}", encoded(id), self.name()),
+            needs_password: self.needs_password(),
+            is_dangerous: self.needs_password() || self.ends_sessions(),
+            back: path(id),
+            ..Confirm::default()
+        }
+    }
+}
+
+fn path(id: &str) -> String {
+    format!("/console/users/{}", encoded(id))
+}
+
+/// `GET /console/users/{id}`, with `do` for an action to confirm.
+pub(super) async fn show(State(pages): State<Pages>, Path(id): Path<String>, operator: Operator) -> Response {
+    let action = operator.query.get("do").and_then(|name| Action::named(&name));
+    answer(&operator.visit, user(&pages, &operator, &id, action).await)
+}
+
+async fn user(pages: &Pages, operator: &Operator, id: &str, action: Option<Action>) -> Answer<UserPage> {
+    let id = Subject::new(id).map_err(|_| ApiError::NotFound)?;
+    let account = pages.api.account(&id).await?;
+    let (page, mut frame) = operator.frame(pages, Section::Users).await?;
+    frame.title = account.username.to_string();
+    let c = page.messages().console;
+    let listed = pages.api.sessions_of(&id, &Part::longest(), &operator.token).await?.sessions;
+    let confirm = action.filter(|action| action.fits(&account)).map(|action| action.confirm(&account, listed.len(), c));
+    let actions = Action::ALL.into_iter().filter(|action| action.fits(&account));
+    let actions = actions.map(|action| (action.name(), action.label(c))).collect();
+    let now = operator.now(pages);
+    let sessions = sessions::rows(pages, &page, listed, now).await?;
+    let user = row(&page, &account, now);
+    let labelled_by = "sessions-title";
+    Ok(UserPage { page, frame, user, confirm, reset_token: None, actions, sessions, with_users: false, labelled_by })
+}
+
+/// `POST /console/users/{id}/{action}`, with `password` for what needs it.
+pub(super) async fn act(
+    State(pages): State<Pages>,
+    Path((id, action)): Path<(String, String)>,
+    operator: Operator,
+    client: Client,
+    time: MoreTime,
+    input::Form(form): input::Form,
+) -> Response {
+    let Some(action) = Action::named(&action) else { return operator.visit.notice(ApiError::NotFound) };
+    let mut form = Fields(form);
+    let acted = async {
+        let id = Subject::new(&*id).map_err(|_| ApiError::NotFound)?;
+        if action.needs_password() {
+            operator.confirm(&pages, &mut form, &client).await?;
+        }
+        let mut sessions = 0;
+        match action {
+            Action::Change(change) => pages.api.change_account(change, &id, &operator.token, &client).await?,
+            Action::EndSessions => sessions = pages.api.end_sessions_of(&id, &operator.token, &client).await?,
+            Action::ResetToken => {
+                let reset_token = pages.api.issue_reset(&id, &operator.token, &client).await?;
+                let page =
+                    UserPage { reset_token: Some(reset_token), ..user(&pages, &operator, id.as_str(), None).await? };
+                return Ok(render(().into_response(), &page));
+            }
+        }
+        match action.ends_sessions() {
+            true => done_everywhere(&pages, time, sessions, &path(id.as_str())).await,
+            false => Ok(done(&path(id.as_str()))),
+        }
+    };
+    match acted.await {
+        Ok(response) => response,
+        Err(Refusal::Other(error @ ApiError::NotFound)) => operator.visit.notice(error),
+        Err(refusal) if operator.visit.wants_json => refusal.told(operator.visit.language.messages()).0.into_response(),
+        Err(refusal) => {
+            let page = user(&pages, &operator, &id, Some(action)).await;
+            refused(&operator.visit, refusal, page, |page, problem| page.frame.problem = Some(problem))
+        }
+    }
+}

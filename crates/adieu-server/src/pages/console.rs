@@ -1,0 +1,505 @@
+//! The pages of `/console`.
+
+use adieu::{revocation::TargetKind, time::Timestamp};
+use askama::Template;
+
+use super::{ConsoleMessages, Page, account::named_device};
+use crate::calendar;
+
+/// A part of the console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    Overview,
+    Users,
+    Sessions,
+    Revocations,
+    Token,
+    Clients,
+    Keys,
+    Deliveries,
+    Audit,
+}
+
+impl Section {
+    const ALL: [Self; 9] = [
+        Self::Overview,
+        Self::Users,
+        Self::Sessions,
+        Self::Revocations,
+        Self::Token,
+        Self::Clients,
+        Self::Keys,
+        Self::Deliveries,
+        Self::Audit,
+    ];
+
+    /// Returns the path of its first page.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Overview => "/console",
+            Self::Users => "/console/users",
+            Self::Sessions => "/console/sessions",
+            Self::Revocations => "/console/revocations",
+            Self::Token => "/console/token",
+            Self::Clients => "/console/clients",
+            Self::Keys => "/console/keys",
+            Self::Deliveries => "/console/deliveries",
+            Self::Audit => "/console/audit",
+        }
+    }
+
+    /// Returns its title.
+    pub(crate) const fn name(self, c: &ConsoleMessages) -> &'static str {
+        match self {
+            Self::Overview => c.overview,
+            Self::Users => c.users,
+            Self::Sessions => c.sessions,
+            Self::Revocations => c.revocations,
+            Self::Token => c.inspect,
+            Self::Clients => c.clients,
+            Self::Keys => c.keys,
+            Self::Deliveries => c.deliveries,
+            Self::Audit => c.audit,
+        }
+    }
+}
+
+/// What all pages of the console have around their content.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) section: Section,
+    pub(crate) title: String,
+    pub(crate) username: String,
+    pub(crate) csrf: String,
+    /// In how many seconds the access token expires.
+    pub(crate) expires_in: u64,
+    pub(crate) notice: Option<String>,
+    pub(crate) problem: Option<String>,
+}
+
+/// An action that was chosen and not confirmed yet.
+#[derive(Debug, Default)]
+pub(crate) struct Confirm {
+    /// What is done; also on its button.
+    pub(crate) title: String,
+    /// What follows from it, each in one sentence.
+    pub(crate) effects: Vec<String>,
+    pub(crate) command: String,
+    /// The call of the API; empty if there is none.
+    pub(crate) call: String,
+    /// Where the form goes.
+    pub(crate) action: String,
+    pub(crate) fields: Vec<(&'static str, String)>,
+    /// The word that must be typed.
+    pub(crate) typed: Option<&'static str>,
+    pub(crate) needs_password: bool,
+    pub(crate) is_dangerous: bool,
+    /// Where to go instead.
+    pub(crate) back: String,
+}
+
+/// How current the data of a server or a follower is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Health {
+    Fresh,
+    Lagging,
+    Stale,
+    Absent,
+}
+
+impl Health {
+    /// Judges a staleness by its bound.
+    pub(crate) fn of(seconds: f64, bound: f64) -> Self {
+        match seconds {
+            _ if seconds > bound => Self::Stale,
+            _ if seconds > bound * 0.75 => Self::Lagging,
+            _ => Self::Fresh,
+        }
+    }
+
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Fresh => "ok",
+            Self::Lagging => "warn",
+            Self::Stale => "bad",
+            Self::Absent => "bad",
+        }
+    }
+
+    const fn name(self, c: &ConsoleMessages) -> &'static str {
+        match self {
+            Self::Fresh => c.fresh,
+            Self::Lagging => c.lagging,
+            Self::Stale => c.stale,
+            Self::Absent => c.absent,
+        }
+    }
+}
+
+/// A server, or the followers of a client.
+#[derive(Debug, Clone)]
+pub(crate) struct Party {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) health: Health,
+    /// The staleness, in seconds; negative if unknown.
+    pub(crate) seconds: f64,
+    /// The staleness, for people.
+    pub(crate) staleness: String,
+    /// The bound, in seconds.
+    pub(crate) bound: f64,
+    /// How many entries of the log it has not applied.
+    pub(crate) behind: String,
+}
+
+/// Something that an operator should do.
+#[derive(Debug)]
+pub(crate) struct Warning {
+    pub(crate) what: String,
+    pub(crate) remedy: &'static str,
+    pub(crate) is_serious: bool,
+}
+
+/// The overview.
+#[derive(Debug, Template)]
+#[template(path = "console/overview.html")]
+pub(crate) struct OverviewPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) as_of: String,
+    pub(crate) warnings: Vec<Warning>,
+    /// The figures of the plots, in JSON.
+    pub(crate) sample: String,
+    pub(crate) logins: u64,
+    pub(crate) failed_logins: u64,
+    pub(crate) logouts: u64,
+    pub(crate) rejected: u64,
+    pub(crate) revoked: u64,
+    pub(crate) stalest: Party,
+    pub(crate) bound: String,
+    pub(crate) bound_seconds: f64,
+    pub(crate) entries: usize,
+    pub(crate) memory: String,
+    pub(crate) position: u64,
+    pub(crate) parties: Vec<Party>,
+    pub(crate) facts: Vec<(&'static str, String)>,
+}
+
+/// Which users to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UserFilter {
+    All,
+    Admins,
+    Disabled,
+}
+
+impl UserFilter {
+    const ALL: [Self; 3] = [Self::All, Self::Admins, Self::Disabled];
+
+    /// Returns the filter with this value, or the one for all.
+    pub(crate) fn with_value(value: &str) -> Self {
+        Self::ALL.into_iter().find(|filter| filter.value() == value).unwrap_or(Self::All)
+    }
+
+    /// Returns its value in a query.
+    pub(crate) const fn value(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Admins => "admins",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    const fn name(self, c: &ConsoleMessages) -> &'static str {
+        match self {
+            Self::All => c.all,
+            Self::Admins => c.admins,
+            Self::Disabled => c.disabled_users,
+        }
+    }
+}
+
+/// A time for people: how long ago, and when.
+pub(crate) type Ago = (String, String);
+
+impl Page {
+    /// Says how long ago a time was, and when.
+    pub(crate) fn ago(&self, time: Timestamp, now: Timestamp) -> Ago {
+        (self.t.ago(now.since(time)), calendar::written(time))
+    }
+
+    /// Returns the name of a device.
+    pub(crate) fn device(&self, user_agent: Option<&str>) -> String {
+        named_device(self, user_agent).1
+    }
+}
+
+/// A user as an administrator sees it.
+#[derive(Debug)]
+pub(crate) struct UserRow {
+    pub(crate) id: String,
+    /// The id in a URL.
+    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) is_admin: bool,
+    pub(crate) is_disabled: bool,
+    pub(crate) must_change: bool,
+    pub(crate) created: Ago,
+    pub(crate) last_login: Option<Ago>,
+}
+
+/// The users.
+#[derive(Debug, Template)]
+#[template(path = "console/users.html")]
+pub(crate) struct UsersPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) name: String,
+    pub(crate) which: UserFilter,
+    pub(crate) users: Vec<UserRow>,
+    pub(crate) next: Option<String>,
+}
+
+/// A session as an administrator sees it.
+#[derive(Debug)]
+pub(crate) struct SessionOfUser {
+    /// The id in a URL.
+    pub(crate) path: String,
+    /// The name of the user, and the id in a URL.
+    pub(crate) user: (String, String),
+    pub(crate) device: String,
+    pub(crate) address: String,
+    pub(crate) logged_in: Ago,
+    pub(crate) last_used: Ago,
+    pub(crate) is_current: bool,
+}
+
+/// A user.
+#[derive(Debug, Template)]
+#[template(path = "console/user.html")]
+pub(crate) struct UserPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) user: UserRow,
+    pub(crate) confirm: Option<Confirm>,
+    /// A token that resets the password, which is shown once.
+    pub(crate) reset_token: Option<String>,
+    /// The name of each action in a URL, and its label.
+    pub(crate) actions: Vec<(&'static str, &'static str)>,
+    pub(crate) sessions: Vec<SessionOfUser>,
+    pub(crate) with_users: bool,
+    pub(crate) labelled_by: &'static str,
+}
+
+/// Sessions of all users.
+#[derive(Debug, Template)]
+#[template(path = "console/sessions.html")]
+pub(crate) struct SessionsPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) find: String,
+    pub(crate) sessions: Vec<SessionOfUser>,
+    pub(crate) with_users: bool,
+    pub(crate) labelled_by: &'static str,
+    pub(crate) next: Option<String>,
+}
+
+/// What can be revoked on the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RevocationKind {
+    /// A user of this server, by name or id: its sessions, and all tokens of the subject.
+    User,
+    Of(TargetKind),
+}
+
+impl RevocationKind {
+    const ALL: [Self; 7] = [
+        Self::User,
+        Self::Of(TargetKind::Session),
+        Self::Of(TargetKind::Token),
+        Self::Of(TargetKind::Subject),
+        Self::Of(TargetKind::Claim),
+        Self::Of(TargetKind::Key),
+        Self::Of(TargetKind::Everything),
+    ];
+
+    /// Returns the kind with this value.
+    pub(crate) fn with_value(value: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.value() == value)
+    }
+
+    /// Returns its value in a query.
+    pub(crate) const fn value(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Of(kind) => kind.name(),
+        }
+    }
+
+    /// Returns its name.
+    pub(crate) const fn name(self, c: &ConsoleMessages) -> &'static str {
+        match self {
+            Self::User => c.kind_user,
+            Self::Of(TargetKind::Session) => c.kind_session,
+            Self::Of(TargetKind::Token) => c.kind_token,
+            Self::Of(TargetKind::Subject) => c.kind_subject,
+            Self::Of(TargetKind::Claim) => c.kind_claim,
+            Self::Of(TargetKind::Key) => c.kind_key,
+            Self::Of(_) => c.kind_everything,
+        }
+    }
+}
+
+/// A revocation in force.
+#[derive(Debug)]
+pub(crate) struct RevocationRow {
+    pub(crate) kind: RevocationKind,
+    pub(crate) id: String,
+    /// The issuer, if it is another than this server.
+    pub(crate) issuer: Option<String>,
+    pub(crate) issued_until: String,
+    pub(crate) kept_until: String,
+}
+
+/// The revocations.
+#[derive(Debug, Template)]
+#[template(path = "console/revocations.html")]
+pub(crate) struct RevocationsPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) confirm: Option<Confirm>,
+    pub(crate) kind: RevocationKind,
+    pub(crate) value: String,
+    /// The names of the claims that can be revoked.
+    pub(crate) claims: String,
+    pub(crate) find: String,
+    pub(crate) rows: Vec<RevocationRow>,
+    pub(crate) next: Option<String>,
+}
+
+/// A step of the verdict about a token.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) health: Health,
+    pub(crate) text: String,
+}
+
+/// What there is to say about a token.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) is_accepted: bool,
+    pub(crate) steps: Vec<Step>,
+    /// Header and claims.
+    pub(crate) members: Vec<(String, String)>,
+}
+
+/// A token that was pasted.
+#[derive(Debug, Template)]
+#[template(path = "console/token.html")]
+pub(crate) struct TokenPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) found: Option<Found>,
+}
+
+/// A client, and its followers.
+#[derive(Debug)]
+pub(crate) struct ClientRow {
+    pub(crate) name: String,
+    pub(crate) may: String,
+    pub(crate) followers: String,
+    pub(crate) health: Option<Health>,
+    pub(crate) silence: String,
+    pub(crate) behind: String,
+    pub(crate) quota: String,
+    pub(crate) created: Ago,
+}
+
+/// The clients.
+#[derive(Debug, Template)]
+#[template(path = "console/clients.html")]
+pub(crate) struct ClientsPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) clients: Vec<ClientRow>,
+}
+
+/// A signing key.
+#[derive(Debug)]
+pub(crate) struct KeyRow {
+    pub(crate) id: String,
+    /// The id in a URL.
+    pub(crate) path: String,
+    pub(crate) algorithm: &'static str,
+    pub(crate) created: Ago,
+    pub(crate) is_signing: bool,
+    pub(crate) signs: String,
+    pub(crate) kept_until: String,
+}
+
+/// The signing keys.
+#[derive(Debug, Template)]
+#[template(path = "console/keys.html")]
+pub(crate) struct KeysPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) confirm: Option<Confirm>,
+    pub(crate) keys: Vec<KeyRow>,
+}
+
+/// The deliveries to a receiver.
+#[derive(Debug)]
+pub(crate) struct DeliveryRow {
+    pub(crate) receiver: String,
+    /// The name in a URL.
+    pub(crate) path: String,
+    /// Since when they fail.
+    pub(crate) failing: Option<String>,
+    pub(crate) behind: String,
+    pub(crate) delivered: String,
+    pub(crate) error: String,
+}
+
+/// The deliveries.
+#[derive(Debug, Template)]
+#[template(path = "console/deliveries.html")]
+pub(crate) struct DeliveriesPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) confirm: Option<Confirm>,
+    pub(crate) deliveries: Vec<DeliveryRow>,
+}
+
+/// An event of the audit trail.
+#[derive(Debug)]
+pub(crate) struct AuditRow {
+    pub(crate) time: String,
+    pub(crate) event: String,
+    /// The name and the id.
+    pub(crate) whom: (String, String),
+    /// The name and the id.
+    pub(crate) by: (String, String),
+    pub(crate) address: String,
+    pub(crate) details: String,
+}
+
+/// The audit trail.
+#[derive(Debug, Template)]
+#[template(path = "console/audit.html")]
+pub(crate) struct AuditPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) is_kept: bool,
+    pub(crate) find: String,
+    pub(crate) event: String,
+    pub(crate) until: String,
+    pub(crate) events: Vec<&'static str>,
+    pub(crate) rows: Vec<AuditRow>,
+    pub(crate) next: Option<String>,
+    pub(crate) export: String,
+}
+
+render!(
+    OverviewPage UsersPage UserPage SessionsPage RevocationsPage TokenPage ClientsPage KeysPage DeliveriesPage AuditPage
+);
