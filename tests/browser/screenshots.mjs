@@ -58,7 +58,7 @@ try {
     await page.getByRole('button', { name: 'Log out', exact: true }).click();
     await page.getByText('You have logged out.').waitFor();
 
-    const whole = (/** @type {string} */ what) => page.screenshot({ path: join(folder, `console-${what}-${name}.png`), fullPage: true });
+    const whole = (/** @type {string} */ what) => shot(page, `console-${what}`);
     await page.goto('/console');
     await page.getByLabel('User name').fill('ana');
     await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
