@@ -61,6 +61,11 @@ include-name = ["POST /backchannel-logout", "POST /events", "POST /global-token-
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401"]
 
 [[operations]]
+include-name = "POST /webhooks/{name}"
+# No webhook has this name.
+checks.positive_data_acceptance.expected-statuses = ["404"]
+
+[[operations]]
 include-name = "GET /sessions/events"
 # A stream that does not end.
 enabled = false

@@ -12,9 +12,15 @@ pub enum EventError {
     /// The issuer is trusted, but events of this kind are not accepted from it.
     #[error("events of this kind are not accepted from this issuer")]
     NotAccepted,
-    /// The body of a request to revoke a user's tokens is not valid.
+    /// The body of a request to revoke a user's tokens, or of a webhook, is not valid.
     #[error("{0}")]
     Body(&'static str),
+    /// A webhook is not authentic.
+    #[error("{0}")]
+    Webhook(&'static str),
+    /// There are no webhooks of this name.
+    #[error("there are no webhooks of this name")]
+    UnknownWebhook,
     /// The subject is not one that tokens of the issuer can have.
     #[error("the subject is unknown")]
     UnknownSubject,

@@ -8,6 +8,7 @@
 //! | OpenID Connect Back-Channel Logout 1.0 | [`Receiver::backchannel_logout`] |
 //! | Security event tokens (RFC 8417) of OpenID CAEP 1.0, RISC 1.0 and SSF 1.0 | [`Receiver::security_event`] |
 //! | Global Token Revocation (draft -06), which Okta calls Universal Logout | [`Receiver::global_token_revocation`] |
+//! | Standard Webhooks, and the webhooks of Clerk, WorkOS and Hanko | [`Receiver::webhook`] |
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -36,7 +37,7 @@
 //! # Guarantees
 //!
 //! 1. **Only the right key ends a session.** A message is verified with the keys of the issuer that it names, and each key has one
-//!    algorithm. It ends tokens of that issuer only.
+//!    algorithm; a webhook with the secrets of the one issuer whose it is. It ends tokens of that issuer only.
 //! 2. **One message is not taken for another.** The type of the header, the audience and the members of each kind are required. No access
 //!    token, refresh token or identity token is accepted as an event.
 //! 3. **Repetition is harmless.** A revocation of a subject ends the tokens issued until the time at which the event happened, by the
@@ -53,9 +54,14 @@ mod message;
 mod security_event;
 mod sender;
 mod subject;
+mod webhook;
+mod webhook_message;
+mod webhook_signature;
 
 pub use error::EventError;
 pub use event::{Effect, Event, Received};
 pub use kind::{EventKind, UnknownKind};
 pub use message::Receiver;
 pub use sender::{LogoutScope, Sender};
+pub use webhook::{JsonPointer, PointerError, Webhook, WebhookTarget};
+pub use webhook_signature::{SecretsError, WebhookSecrets};

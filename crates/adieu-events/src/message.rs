@@ -7,7 +7,7 @@ use adieu::{
 };
 use serde_json::{Map, Value};
 
-use crate::{EventError, Sender};
+use crate::{EventError, Sender, Webhook};
 
 /// Verifies the messages of the issuers that may send events.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,16 @@ impl Receiver {
     #[must_use]
     pub fn named_issuer(&self, message: &str) -> Option<&Issuer> {
         self.named(message).map(Sender::issuer).ok()
+    }
+
+    /// Returns the issuer whose webhooks have this name.
+    #[must_use]
+    pub fn webhook_issuer(&self, name: &str) -> Option<&Issuer> {
+        self.webhook_named(name).map(|(sender, _)| sender.issuer())
+    }
+
+    pub(crate) fn webhook_named(&self, name: &str) -> Option<(&Sender, &Webhook)> {
+        self.senders.iter().find_map(|sender| Some((sender, sender.webhook_named(name)?)))
     }
 
     fn named(&self, message: &str) -> Result<&Sender, TokenError> {
@@ -65,10 +75,7 @@ impl Receiver {
         if jti.is_empty() || jti.len() > MAX_ID_BYTES {
             return Err(TokenError::InvalidClaim("jti").into());
         }
-        let issued_at = time(&claims, "iat")?.ok_or(TokenError::MissingClaim("iat"))?;
-        if issued_at > now.plus(sender.decoder.rules().skew()) {
-            return Err(TokenError::NotYetValid.into());
-        }
+        let issued_at = issued_at(&claims, sender, now)?;
         Ok(Message { sender, claims, issued_at })
     }
 }
@@ -87,6 +94,15 @@ impl Message<'_> {
         }
         Ok(expires_at)
     }
+}
+
+/// Returns the `iat`, which must be there, and at most as far in the future as the clock of the issuer may be ahead.
+pub(crate) fn issued_at(claims: &Map<String, Value>, sender: &Sender, now: Timestamp) -> Result<Timestamp, TokenError> {
+    let issued_at = time(claims, "iat")?.ok_or(TokenError::MissingClaim("iat"))?;
+    if issued_at > now.plus(sender.decoder.rules().skew()) {
+        return Err(TokenError::NotYetValid);
+    }
+    Ok(issued_at)
 }
 
 /// Returns whether a `typ` is this one, or says nothing, as in messages from before explicit types.

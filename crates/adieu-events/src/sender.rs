@@ -9,7 +9,7 @@ use adieu::{
     token::Decoder,
 };
 
-use crate::EventKind;
+use crate::{EventKind, Webhook};
 
 /// An issuer that may send events about its own tokens.
 #[derive(Debug, Clone)]
@@ -18,6 +18,7 @@ pub struct Sender {
     pub(crate) audience: Vec<String>,
     accepts: Vec<EventKind>,
     scope: LogoutScope,
+    webhook: Option<(String, Webhook)>,
 }
 
 /// What an event about one session ends.
@@ -36,7 +37,7 @@ impl Sender {
     /// issuer.
     #[must_use]
     pub fn new(decoder: Arc<Decoder>) -> Self {
-        Self { decoder, audience: Vec::new(), accepts: Vec::new(), scope: LogoutScope::Session }
+        Self { decoder, audience: Vec::new(), accepts: Vec::new(), scope: LogoutScope::Session, webhook: None }
     }
 
     /// Adds an audience of this receiver, such as the client id that it has at the provider. A message must have at least one in its `aud`.
@@ -57,6 +58,16 @@ impl Sender {
     #[must_use]
     pub fn with_logout_scope(self, scope: LogoutScope) -> Self {
         Self { scope, ..self }
+    }
+
+    /// Accepts these webhooks, which are addressed by this name. Of two senders with webhooks of the same name, the first counts.
+    #[must_use]
+    pub fn with_webhook(self, name: impl Into<String>, webhook: Webhook) -> Self {
+        Self { webhook: Some((name.into(), webhook)), ..self }
+    }
+
+    pub(crate) fn webhook_named(&self, name: &str) -> Option<&Webhook> {
+        self.webhook.as_ref().filter(|(own, _)| own == name).map(|(_, webhook)| webhook)
     }
 
     /// Returns the issuer.

@@ -7,9 +7,9 @@ use adieu::{
     Issuer,
     revocation::Target,
     time::Timestamp,
-    token::{Algorithm, Decoder, KeySet, Rules, VerifyingKey},
+    token::{Algorithm, DEFAULT_SKEW, Decoder, KeySet, Rules, VerifyingKey},
 };
-use adieu_events::{EventKind, Receiver, Sender};
+use adieu_events::{EventKind, Received, Receiver, Sender, Webhook, WebhookSecrets};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -17,13 +17,23 @@ use serde_json::{Value, json};
 const ISSUER: &str = "https://idp.example.com/";
 const SECRET: &[u8; 32] = b"a secret of at least 256 bits...";
 const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const AUDIENCE: &str = "https://adieu.example/global-token-revocation";
 
 fn receiver() -> Receiver {
     let key = VerifyingKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let rules = Rules::new(Issuer::new(ISSUER).unwrap()).with_max_lifetime(Duration::from_secs(3600));
     let decoder = Arc::new(Decoder::new(rules, KeySet::new([key]).unwrap()));
-    Receiver::new([Sender::new(decoder).with_audience(AUDIENCE).accepting(EventKind::ALL.iter().copied())])
+    let sender = |name: &str, webhook| {
+        let sender = Sender::new(Arc::clone(&decoder)).with_audience(AUDIENCE).with_webhook(name, webhook);
+        sender.accepting(EventKind::ALL.iter().copied())
+    };
+    let workos = Webhook::workos("slbZ4qeXjnqBb6nD8zq7YrgFh").unwrap();
+    Receiver::new([
+        sender("clerk", Webhook::clerk(WEBHOOK_SECRET).unwrap()),
+        sender("workos", workos),
+        sender("hanko", Webhook::hanko()),
+    ])
 }
 
 fn signed(typ: &str, claims: &Value) -> String {
@@ -52,6 +62,10 @@ fn any_json() -> impl Strategy<Value = Value> {
             "status",
             "subject",
             "email",
+            "type",
+            "data",
+            "user_id",
+            "timestamp",
         ])
         .prop_map(str::to_owned),
         ".{0,4}",
@@ -71,6 +85,8 @@ fn any_json() -> impl Strategy<Value = Value> {
             ISSUER,
             "create",
             "compliant",
+            "session.ended",
+            "2027-01-15T08:00:00Z",
             ""
         ])
         .prop_map(Value::from),
@@ -102,6 +118,47 @@ proptest! {
             prop_assert!(receiver.backchannel_logout(&message, NOW).is_err());
             prop_assert!(receiver.security_event(&message, NOW).is_err());
             prop_assert!(receiver.global_token_revocation(&message, message.as_bytes(), NOW).is_err());
+            for name in ["clerk", "workos", "hanko"] {
+                let header = |name: &str| match name.ends_with("timestamp") {
+                    true => Some("1800000000"),
+                    false => Some(&*message),
+                };
+                prop_assert!(receiver.webhook(name, header, message.as_bytes(), NOW).is_err());
+                let body = json!({"token": message}).to_string();
+                prop_assert!(receiver.webhook(name, header, body.as_bytes(), NOW).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn authentic_webhooks_revoke_tokens_of_their_issuer_until_they_were_signed(
+        kind in prop::sample::select(vec!["session.ended", "user.deleted", ""]), data in prop_oneof![any_json(), Just(json!({"id": "jose"}))],
+        time in any_json(), body in any_json(), signed_at in -300_i64..=300,
+    ) {
+        let (receiver, secrets) = (receiver(), WebhookSecrets::parse(WEBHOOK_SECRET).unwrap());
+        for body in [json!({"type": kind, "data": data, "timestamp": time}), body] {
+            let body = body.to_string();
+            let signed_at = NOW.as_unix().saturating_add_signed(signed_at);
+            let signature = secrets.sign("1", Timestamp::from_unix(signed_at), body.as_bytes());
+            let timestamp = signed_at.to_string();
+            let header = |name: &str| match name {
+                "svix-id" => Some("1"),
+                "svix-timestamp" => Some(&*timestamp),
+                "svix-signature" => Some(&*signature),
+                _ => None,
+            };
+            // The issuer's token of Hanko may have anything in it too.
+            let token = signed("JWT", &json!({
+                "sub": "hanko webhooks", "aud": AUDIENCE, "iat": NOW.as_unix(), "exp": NOW.as_unix() + 60, "evt": "user.delete", "data": data,
+            }));
+            let _any = receiver.webhook("hanko", header, json!({"token": token}).to_string().as_bytes(), NOW).unwrap();
+            let received = receiver.webhook("clerk", header, body.as_bytes(), NOW);
+            for revocation in received.iter().flat_map(Received::revocations) {
+                prop_assert_eq!(revocation.issuer.as_str(), ISSUER);
+                if let Target::Subject { issued_until, .. } = revocation.target {
+                    prop_assert!(issued_until.as_unix() <= signed_at && issued_until <= NOW.plus(DEFAULT_SKEW));
+                }
+            }
         }
     }
 

@@ -213,6 +213,7 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(events::backchannel_logout))
         .routes(routes!(events::security_event))
         .routes(routes!(events::global_token_revocation))
+        .routes(routes!(events::webhook))
         .layer(from_fn_with_state(max_body_bytes, middleware::limit_body))
         .layer(DefaultBodyLimit::max(max_body_bytes));
     let document = docs::Document::openapi().merge_from(BeforeRouting::openapi());

@@ -7,6 +7,7 @@
 
 mod address;
 mod issuer;
+mod issuer_webhook;
 mod listen;
 mod load;
 mod origin;
@@ -25,6 +26,7 @@ use confique::Config;
 pub use address::{Address, RedisAddress, StoreAddress, redacted};
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
+pub use issuer_webhook::{IssuerWebhook, WebhookPreset};
 pub use listen::{ListenAddress, SocketMode, TrustedProxy};
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SECRET_VARIABLE, SettingError};
 pub use origin::AllowedOrigin;
@@ -133,8 +135,9 @@ pub struct Settings {
     /// `trusted_claims` (those that are trusted besides the claims that identify the subject; none by default),
     /// `revocable_claims` (those by whose values its tokens can be revoked, at most four; none by default),
     /// `accept_missing_type`, `accept_missing_token_id` and `accept_integer_subject`; and for logouts at the issuer that reach this
-    /// server (docs/events.md): `events = ["backchannel-logout"]`, `event_audience = ["client-id"]` and
-    /// `logout_scope` ("session" or "subject").
+    /// server (docs/events.md): `events = ["backchannel-logout"]`, `event_audience = ["client-id"]`,
+    /// `logout_scope` ("session" or "subject"), and
+    /// `webhook = { name = "clerk", preset = "clerk", secret_file = "/etc/adieu/clerk.secret" }`.
     #[config(env = "ADIEU_TRUSTED_ISSUER", default = [], deserialize_with = issuers)]
     pub trusted_issuer: Vec<TrustedIssuer>,
 

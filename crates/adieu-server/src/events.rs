@@ -79,27 +79,27 @@ impl Events {
         self.quotas.sent_from(address).map_err(|RetryAfter(retry_after)| ApiError::TooManyEvents { retry_after })
     }
 
-    /// Verifies a message with `verify`.
+    /// Verifies a message with `verify`. `named` returns the issuer that the message names, to read its keys again.
     pub(crate) async fn verify(
         &self,
-        message: &str,
+        named: impl Fn(&Receiver) -> Option<&Issuer>,
         verify: impl Fn(&Receiver, Timestamp) -> Result<Received, EventError>,
     ) -> Result<Received, Rejection> {
         let mut result = self.verify_once(&verify).await?;
         if result.as_ref().is_err_and(EventError::needs_keys)
-            && let Some(follower) = self.follower(message)
+            && let Some(follower) = self.follower(named(&self.receiver))
         {
             let Ok(_place) = self.waiting_for_keys.try_acquire() else {
-                return Err(self.keys_unknown(message));
+                return Err(keys_unknown(named(&self.receiver)));
             };
             let were_read = timeout(KEYS_TIMEOUT, follower.read_again()).await.is_ok();
             result = self.verify_once(&verify).await?;
             if !were_read && result.as_ref().is_err_and(EventError::needs_keys) {
-                return Err(self.keys_unknown(message));
+                return Err(keys_unknown(named(&self.receiver)));
             }
         }
         let received = result.map_err(|error| match error.is_temporary() {
-            true => self.keys_unknown(message),
+            true => keys_unknown(named(&self.receiver)),
             false => Rejection::Message(error),
         })?;
         let within = self.quotas.signed_by(&received.issuer);
@@ -115,16 +115,15 @@ impl Events {
         Ok(verify(&self.receiver, self.clock.now()))
     }
 
-    fn keys_unknown(&self, message: &str) -> Rejection {
-        let issuer = self.receiver.named_issuer(message).map_or("an issuer", Issuer::as_str);
-        Rejection::Other(ApiError::Unavailable(format!("the keys of {issuer} for its events can't be read").into()))
-    }
-
     /// Returns the follower of the keys of the issuer that a message names.
-    fn follower(&self, message: &str) -> Option<&KeyFollower> {
-        let named = self.receiver.named_issuer(message)?;
-        self.key_followers.iter().find(|(issuer, _)| issuer == named).map(|(_, follower)| follower)
+    fn follower(&self, named: Option<&Issuer>) -> Option<&KeyFollower> {
+        self.key_followers.iter().find(|(issuer, _)| Some(issuer) == named).map(|(_, follower)| follower)
     }
+}
+
+fn keys_unknown(named: Option<&Issuer>) -> Rejection {
+    let issuer = named.map_or("an issuer", Issuer::as_str);
+    Rejection::Other(ApiError::Unavailable(format!("the keys of {issuer} for its events can't be read").into()))
 }
 
 /// Makes the revocations of a message durable, and records and counts its events.

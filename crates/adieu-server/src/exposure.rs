@@ -92,7 +92,9 @@ enum Readers {
 pub fn exposed_files(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     let of_issuers = settings.trusted_issuer.iter().filter_map(|issuer| issuer.secret_file.as_ref());
-    let of_webhooks = settings.webhook.iter().map(|webhook| &webhook.secret_file);
+    let webhooks = settings.trusted_issuer.iter().filter_map(|issuer| issuer.webhook.as_ref());
+    let of_webhooks = webhooks.filter_map(|webhook| webhook.secret_file.as_ref());
+    let of_webhooks = of_webhooks.chain(settings.webhook.iter().map(|webhook| &webhook.secret_file));
     let secrets = of_issuers.chain(of_webhooks).map(|file| ("secret_file", file));
     for (setting, file) in secrets.chain(settings.follow_secret_file.iter().map(|file| ("follow_secret_file", file))) {
         found.extend(exposed(&format!("{setting} {}", file.display()), file, Readers::Owner));
@@ -256,6 +258,28 @@ mod tests {
                 expected,
                 "{listen}: {found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn secrets_of_webhooks_are_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let [received, sent] = ["received", "sent"].map(|name| folder.path().join(name));
+        let issuer = format!(
+            "[{{ name = 'shop', pem_file = 'x', webhook = {{ name = 'shop', preset = 'clerk', secret_file = '{}' }} }}]",
+            received.display()
+        );
+        let webhook =
+            format!("[{{ name = 'shop', url = 'https://shop.example', secret_file = '{}' }}]", sent.display());
+        let settings = settings(&folder.path().join("data"), &[("trusted_issuer", &issuer), ("webhook", &webhook)]);
+        for (mode, is_told) in [(0o600, false), (0o644, true)] {
+            for file in [&received, &sent] {
+                fs::write(file, "x").unwrap();
+                chmod(file, mode);
+                let found = exposures(&settings);
+                let name = format!("secret_file {}", file.display());
+                assert_eq!(found.iter().any(|line| line.contains(&name)), is_told, "{found:?}");
+            }
         }
     }
 

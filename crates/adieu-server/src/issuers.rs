@@ -7,11 +7,14 @@ use adieu::{
     token::{Algorithm, CacheLimits, Decoder, KeyId, KeySet, Rules, VerifyingKey},
 };
 use adieu_client::{KeyFollower, KeySource};
-use adieu_events::Sender;
+use adieu_events::{Sender, Webhook};
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
-use crate::config::{Settings, TrustedIssuer};
+use crate::{
+    config::{IssuerWebhook, Settings, TrustedIssuer, WebhookPreset},
+    secret_file,
+};
 
 /// The algorithm assumed for a public key if the settings name none. Only RSA keys fit several.
 const USUAL: [Algorithm; 4] = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::RS256];
@@ -37,10 +40,9 @@ impl Trusted {
         for issuer in &settings.trusted_issuer {
             let (decoder, follower) = trust(issuer, settings)?;
             this.key_followers.extend(follower.map(|follower| (decoder.rules().issuer().clone(), follower)));
-            if !issuer.events.is_empty() {
-                let sender = Sender::new(Arc::clone(&decoder)).with_logout_scope(issuer.logout_scope);
-                let sender = issuer.event_audience.iter().fold(sender, Sender::with_audience);
-                this.senders.push(sender.accepting(issuer.events.iter().copied()));
+            if !issuer.events.is_empty() || issuer.webhook.is_some() {
+                let sender = sender(issuer, &decoder).with_context(|| format!("trusted_issuer {:?}", issuer.name))?;
+                this.senders.push(sender);
             }
             this.decoders.push(decoder);
         }
@@ -75,6 +77,33 @@ fn trust(issuer: &TrustedIssuer, settings: &Settings) -> anyhow::Result<(Arc<Dec
         }
     };
     trust().with_context(|| format!("trusted_issuer {:?}", issuer.name))
+}
+
+fn sender(issuer: &TrustedIssuer, decoder: &Arc<Decoder>) -> anyhow::Result<Sender> {
+    let sender = Sender::new(Arc::clone(decoder)).with_logout_scope(issuer.logout_scope);
+    let sender = issuer.event_audience.iter().fold(sender, Sender::with_audience);
+    let sender = sender.accepting(issuer.events.iter().copied());
+    Ok(match &issuer.webhook {
+        Some(settings) => sender.with_webhook(&settings.name, webhook(settings).context("webhook")?),
+        None => sender,
+    })
+}
+
+fn webhook(settings: &IssuerWebhook) -> anyhow::Result<Webhook> {
+    let mut webhook = match (&settings.secret_file, settings.preset) {
+        (Some(file), None) => secret_file::read(file, Webhook::standard)?,
+        (Some(file), Some(WebhookPreset::Clerk)) => secret_file::read(file, Webhook::clerk)?,
+        (Some(file), Some(WebhookPreset::WorkOs)) => secret_file::read(file, Webhook::workos)?,
+        (_, Some(WebhookPreset::Hanko)) => Webhook::hanko(),
+        (None, _) => anyhow::bail!("there is no secret_file"),
+    };
+    if let Some(pointer) = &settings.event_pointer {
+        webhook = webhook.with_event_pointer(pointer.clone());
+    }
+    if let Some(pointer) = &settings.time_pointer {
+        webhook = webhook.with_time_pointer(pointer.clone());
+    }
+    Ok(if settings.targets.is_empty() { webhook } else { webhook.with_targets(settings.targets.clone()) })
 }
 
 fn key(issuer: &TrustedIssuer) -> anyhow::Result<KeySet> {

@@ -33,6 +33,7 @@ pub mod notify;
 mod pages;
 pub mod password;
 pub mod relay;
+mod secret_file;
 mod shares;
 pub mod store;
 pub mod text;

@@ -292,6 +292,15 @@ fn an_issuer_that_makes_no_sense_is_named() {
         r#"[{ name = "shop", secret_file = "b", accept_missing_isuer = true }]"#,
         r#"[{ name = "shop", secret_file = "b", max_lifetime = "long" }]"#,
         r#"[{ secret_file = "b" }]"#,
+        r#"[{ name = "shop", secret_file = "b", webhook = { name = "sh/op", preset = "clerk", secret_file = "c" } }]"#,
+        r#"[{ name = "shop", secret_file = "b", webhook = { name = "shop", preset = "clerk" } }]"#,
+        r#"[{ name = "shop", secret_file = "b", webhook = { name = "shop", preset = "okta", secret_file = "c" } }]"#,
+        r#"[{ name = "shop", secret_file = "b", webhook = { name = "shop", preset = "hanko" } }]"#,
+        r#"[{ name = "shop", secret_file = "b", webhook = { name = "shop", secret_file = "c" } }]"#,
+        r#"[{ name = "shop", secret_file = "b", webhook = { name = "shop", secret_file = "c", targets = [{ event = "e" }] } }]"#,
+        r#"[{ name = "shop", secret_file = "b", webhook = { name = "shop", secret_file = "c", targets = [{ event = "e", subject = "id" }] } }]"#,
+        r#"[{ name = "shop", secret_file = "b", webhook = { name = "w", preset = "clerk", secret_file = "c" } },
+            { name = "bank", secret_file = "b", webhook = { name = "w", preset = "workos", secret_file = "c" } }]"#,
         r#"shop"#,
     ]
     .map(|value| Start::new().variable("ADIEU_TRUSTED_ISSUER", value).load().unwrap_err())

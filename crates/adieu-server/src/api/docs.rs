@@ -205,6 +205,12 @@ answers! {
     NotAUser "422" "ErrorBody" "The subject is not a user, but a session or a token for example." [] {
         "a session" => {"code": 422, "errors": {"json": {"sub_id": ["Not a user."]}}, "status": "Unprocessable Entity"},
     }
+    WrongWebhook "400" "ErrorBody" "The message is not authentic or not recent, or the body is not a JSON object." [] {
+        "not authentic" => {"code": 400, "message": "the signature is wrong.", "status": "Bad Request"},
+    }
+    UnknownWebhook "404" "ErrorBody" "There is no webhook of this name in the settings." [] {
+        "unknown" => {"code": 404, "status": "Not Found"},
+    }
     WrongEvent "400" "PushErrorBody" "The security event token is rejected, or the body is not one." ["Content-Language"] {
         "rejected" => {"err": "authentication_failed", "description": "the token's signature is wrong"},
     }

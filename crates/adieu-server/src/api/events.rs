@@ -3,18 +3,24 @@
 use std::net::IpAddr;
 
 use adieu_axum::{AuthRejection, BearerToken};
-use adieu_events::EventError;
+use adieu_events::{EventError, Receiver};
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request, State},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Api, client::Client, docs, push_error::PushError, service::OAuthError};
+use super::{
+    Api,
+    client::{Client, Id},
+    docs,
+    push_error::PushError,
+    service::OAuthError,
+};
 use crate::{
     error::{ApiError, FieldErrors},
     events::{Rejection, take_effect},
@@ -67,7 +73,10 @@ pub(super) async fn backchannel_logout(
         Ok(Err(error)) | Err(error) => return Err(reject(error.into())),
     };
     let node = &api.node;
-    let verified = node.events.verify(&token, |receiver, now| receiver.backchannel_logout(&token, now)).await;
+    let verified = node
+        .events
+        .verify(|receiver| receiver.named_issuer(&token), |receiver, now| receiver.backchannel_logout(&token, now))
+        .await;
     let received = verified.map_err(|rejection| match rejection {
         Rejection::Message(error) => reject(OAuthError::Request(error.to_string().into())),
         Rejection::Other(error) => OAuthError::Other(error),
@@ -113,7 +122,10 @@ pub(super) async fn security_event(
         error
     };
     let SecurityEventToken(token) = token.map_err(reject)?;
-    let verified = node.events.verify(&token, |receiver, now| receiver.security_event(&token, now)).await;
+    let verified = node
+        .events
+        .verify(|receiver| receiver.named_issuer(&token), |receiver, now| receiver.security_event(&token, now))
+        .await;
     let received = verified.map_err(|rejection| match rejection {
         Rejection::Message(error) => reject(error.into()),
         Rejection::Other(error) => PushError::Other(error),
@@ -170,9 +182,60 @@ pub(super) async fn global_token_revocation(
     let token = token.map_err(|rejection| reject(rejection.into()))?;
     let JsonBytes(body) = body.map_err(reject)?;
     let token = token.as_str();
-    let verified = node.events.verify(token, |receiver, now| receiver.global_token_revocation(token, &body, now)).await;
+    let verified = node
+        .events
+        .verify(
+            |receiver| receiver.named_issuer(token),
+            |receiver, now| receiver.global_token_revocation(token, &body, now),
+        )
+        .await;
     let received = verified.map_err(|rejection| match rejection {
         Rejection::Message(error) => reject(refusal(error)),
+        Rejection::Other(error) => error,
+    })?;
+    take_effect(&received, &node.sessions, &node.metrics, address).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A message of a provider: any JSON object.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only describes the schema")]
+#[schema(value_type = Object, example = json!({"type": "session.ended", "timestamp": 1_800_000_000_000_u64, "data": {"id": "sess_1", "user_id": "user_1"}}))]
+pub(super) struct WebhookMessage(Value);
+
+/// Ends what an event in a webhook of another issuer is about (Standard Webhooks; Clerk, WorkOS and Hanko).
+///
+/// For the `trusted_issuer` with a `webhook` of this name. The headers are `webhook-id`, `webhook-timestamp` and `webhook-signature`, or the
+/// same with `svix-`; those of WorkOS have `WorkOS-Signature`, and those of Hanko a token in the body. Unknown events are acknowledged and
+/// change nothing. The answer does not depend on whether there is such a session or subject. After 429 and 503 the provider may send the
+/// message again.
+#[utoipa::path(post, path = "/webhooks/{name}", tag = "Events", request_body = WebhookMessage,
+    params(("name" = String, Path, description = "The name of the webhook in the settings.")), responses(
+    (status = 204, description = "Accepted: what it revokes is on stable storage."),
+    docs::WrongWebhook, docs::UnknownWebhook, docs::TooLarge, docs::NotJson, docs::TooManyEvents, docs::Unavailable,
+))]
+pub(super) async fn webhook(
+    State(api): State<Api>,
+    Source(address): Source,
+    Id(name): Id<String>,
+    headers: HeaderMap,
+    body: Result<JsonBytes, ApiError>,
+) -> Result<StatusCode, ApiError> {
+    let node = &api.node;
+    let reject = |error| {
+        node.metrics.event_rejected("webhook");
+        error
+    };
+    let JsonBytes(body) = body.map_err(reject)?;
+    let header = |name: &'static str| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none())?.to_str().ok()
+    };
+    let verify = |receiver: &Receiver, now| receiver.webhook(&name, header, &body, now);
+    let verified = node.events.verify(|receiver| receiver.webhook_issuer(&name), verify).await;
+    let received = verified.map_err(|rejection| match rejection {
+        Rejection::Message(EventError::UnknownWebhook) => reject(ApiError::NotFound),
+        Rejection::Message(error) => reject(ApiError::BadRequest(format!("{error}.").into())),
         Rejection::Other(error) => error,
     })?;
     take_effect(&received, &node.sessions, &node.metrics, address).await?;

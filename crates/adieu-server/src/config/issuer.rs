@@ -13,6 +13,7 @@ use serde::{
 };
 
 use super::{
+    issuer_webhook::IssuerWebhook,
     table::tables,
     value::{RevocableClaims, text},
 };
@@ -83,6 +84,9 @@ pub struct TrustedIssuer {
     /// What an event about one session ends: the session, or its whole subject.
     #[serde(default, deserialize_with = "scope")]
     pub logout_scope: LogoutScope,
+    /// The webhooks that it sends.
+    #[serde(default)]
+    pub webhook: Option<IssuerWebhook>,
 }
 
 fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
@@ -142,8 +146,12 @@ impl TrustedIssuer {
         if (self.jwks_url.is_some() || self.discovery.is_some()) && self.key_id.is_some() {
             return Some("key_id does not go with jwks_url and discovery, whose keys have names");
         }
-        if self.events.is_empty() != self.event_audience.is_empty() {
-            return Some("events and event_audience go together");
+        let is_hanko = self.webhook.as_ref().is_some_and(IssuerWebhook::is_signed_by_issuer);
+        if (self.events.is_empty() && !is_hanko) != self.event_audience.is_empty() {
+            return Some("events, or a webhook of Hanko, and event_audience go together");
+        }
+        if let Some(wrong) = self.webhook.as_ref().and_then(IssuerWebhook::contradiction) {
+            return Some(wrong);
         }
         let secret = self.algorithm.map(Algorithm::is_symmetric);
         match secret {

@@ -285,7 +285,15 @@ impl Settings {
         for (index, issuer) in self.trusted_issuer.iter().enumerate() {
             let twice = issuer.name == self.issuer
                 || self.trusted_issuer.iter().take(index).any(|earlier| earlier.name == issuer.name);
-            let wrong = if twice { Some("there are two issuers of this name") } else { issuer.contradiction() };
+            let own = issuer.webhook.as_ref();
+            let mut earlier = self.trusted_issuer.iter().take(index).filter_map(|earlier| earlier.webhook.as_ref());
+            let wrong = match () {
+                () if twice => Some("there are two issuers of this name"),
+                () if own.is_some_and(|own| earlier.any(|earlier| earlier.name == own.name)) => {
+                    Some("another issuer has a webhook of this name")
+                }
+                () => issuer.contradiction(),
+            };
             if let Some(wrong) = wrong {
                 let origin = origins.get("trusted_issuer").unwrap_or(&Origin::Default);
                 return Err(SettingError(format!("trusted_issuer {origin}: {:?}: {wrong}", issuer.name)));

@@ -1,15 +1,11 @@
-//! Messages of Standard Webhooks: what they say, and their signatures.
-
-use std::path::Path;
+//! Messages of Standard Webhooks: what they say.
 
 use adieu::{
     revocation::{LogId, Revocation, Target},
     time::Timestamp,
 };
-use anyhow::{Context as _, bail, ensure};
-use aws_lc_rs::{digest, hmac};
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
-use secrecy::{ExposeSecret as _, SecretString};
+use aws_lc_rs::digest;
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde_json::{Map, Value, json};
 
 use crate::calendar;
@@ -75,45 +71,6 @@ pub(super) fn body(message_type: &str, revocation: &Revocation, now: Timestamp) 
     json!({ "type": message_type, "timestamp": calendar::rfc3339(now), "data": data }).to_string()
 }
 
-/// The secrets of one receiver.
-#[derive(Debug)]
-pub(super) struct Secrets(Vec<hmac::Key>);
-
-impl Secrets {
-    /// Reads the secrets in a file, one a line.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or a line is not a secret of 24 to 64 bytes (Standard Webhooks, "Signature scheme").
-    pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
-        let read = || {
-            let text = SecretString::from(std::fs::read_to_string(file)?);
-            let lines = text.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty());
-            let keys = lines.map(key).collect::<anyhow::Result<Vec<_>>>()?;
-            ensure!((1..=MAX_SECRETS).contains(&keys.len()), "there must be 1 to {MAX_SECRETS} secrets, one a line");
-            anyhow::Ok(Self(keys))
-        };
-        read().with_context(|| format!("secret_file {}", file.display()))
-    }
-
-    /// Returns the header `webhook-signature`: a signature by each secret.
-    pub(super) fn sign(&self, id: &str, timestamp: Timestamp, body: &str) -> String {
-        let signed = format!("{id}.{}.{body}", timestamp.as_unix());
-        let signature = |key| format!("v1,{}", BASE64_STANDARD.encode(hmac::sign(key, signed.as_bytes())));
-        self.0.iter().map(signature).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// How many secrets a receiver may have while one replaces another.
-const MAX_SECRETS: usize = 4;
-
-fn key(text: &str) -> anyhow::Result<hmac::Key> {
-    let Some(encoded) = text.strip_prefix("whsec_") else { bail!("a secret must begin with whsec_") };
-    // The error would repeat a part of the secret.
-    let Ok(secret) = BASE64_STANDARD.decode(encoded) else { bail!("a secret must be whsec_ and base64") };
-    ensure!((24..=64).contains(&secret.len()), "a secret must have 24 to 64 bytes");
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, &secret))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
@@ -124,29 +81,6 @@ mod tests {
     fn revocation(target: Target) -> Revocation {
         let issuer = Issuer::new("adieu").unwrap();
         Revocation { issuer, target, lapses_at: Timestamp::from_unix(1_800_001_020) }
-    }
-
-    #[test]
-    fn a_signature_is_that_of_the_specification() {
-        // The example of the Standard Webhooks specification.
-        let secrets = Secrets(vec![key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap()]);
-        let body = r#"{"test": 2432232314}"#;
-        let signature = secrets.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", Timestamp::from_unix(1_614_265_330), body);
-        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
-
-    #[test]
-    fn a_secret_is_checked_without_being_repeated() {
-        for wrong in [
-            "",
-            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-            "whsec_",
-            "whsec_c2hvcnQ=",
-            "whsec_MfKQ9r8GKYqrTwjUPD8!LPZIo2LaLaSw",
-        ] {
-            let error = key(wrong).unwrap_err().to_string();
-            assert!(!error.contains("MfKQ") && !error.contains("c2hv"), "{error}");
-        }
     }
 
     #[test]

@@ -9,19 +9,18 @@ use adieu::{
     time::Timestamp,
     token::{LogoutClaims, LogoutTarget, encode_logout},
 };
+use adieu_events::WebhookSecrets;
 use anyhow::{Context as _, bail, ensure};
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode, Url,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
-use super::{
-    destination,
-    message::{self, Secrets},
-};
+use super::{destination, message};
 use crate::{
     clients::{self, BackchannelLogout, ClientName},
     config::{Settings, Webhook},
+    secret_file,
 };
 
 /// The longest delay that a receiver may ask for.
@@ -40,7 +39,7 @@ pub struct Receiver {
 #[derive(Debug)]
 enum Form {
     /// Standard Webhooks.
-    Webhook { types: Vec<String>, secrets: Secrets },
+    Webhook { types: Vec<String>, secrets: WebhookSecrets },
     /// Logout tokens of OpenID Connect Back-Channel Logout 1.0.
     LogoutToken { audience: String, issuer: Issuer, sessions: Arc<Sessions> },
 }
@@ -83,7 +82,10 @@ impl Receiver {
             name: webhook.name.clone(),
             url: destination::parse(&webhook.url, webhook.allow_private)?,
             client: destination::client(webhook.allow_private)?,
-            form: Form::Webhook { types: webhook.types.clone(), secrets: Secrets::read(&webhook.secret_file)? },
+            form: Form::Webhook {
+                types: webhook.types.clone(),
+                secrets: secret_file::read(&webhook.secret_file, WebhookSecrets::parse)?,
+            },
         })
     }
 
@@ -134,7 +136,7 @@ impl Receiver {
                     .header(CONTENT_TYPE, "application/json")
                     .header("webhook-id", id)
                     .header("webhook-timestamp", now.as_unix())
-                    .header("webhook-signature", secrets.sign(id, now, &body))
+                    .header("webhook-signature", secrets.sign(id, now, body.as_bytes()))
                     .body(body)
             }
             Form::LogoutToken { audience, issuer, sessions } => {

@@ -42,5 +42,6 @@ mod token_sources;
 #[expect(dead_code, reason = "shared with the tests of other crates")]
 mod verdicts;
 mod verify;
+mod webhooks_of_providers;
 mod what_can_be_seen;
 mod withheld_bodies;

@@ -1,4 +1,5 @@
-//! Webhooks about revocations arrive at least once, in order, and also when a server or a receiver is killed in between.
+//! Webhooks about revocations arrive at least once, in order, and also when a server or a receiver is killed in between. Those of providers
+//! are accepted from the libraries that sign them.
 
 use std::{
     collections::BTreeMap,
@@ -246,4 +247,55 @@ async fn one_of_several_nodes_delivers_and_another_takes_over() {
     ended.push(log_in_and_out(&second).await);
     second.becomes("the other node delivers", async || receiver.bodies().len() >= ended.len()).await;
     assert_eq!(receiver.sessions(), ended);
+}
+
+/// What a server answers the libraries of senders.
+async fn send(arguments: &[&str], messages: &[Value]) -> Result<String, String> {
+    let lines = messages.iter().map(|message| format!("{message}\n")).collect();
+    run_script("webhooks-from-libraries.mjs", arguments, lines).await
+}
+
+#[tokio::test]
+async fn a_webhook_that_a_library_has_signed_ends_a_session() {
+    const KEY: &str = "a secret of at least 256 bits...";
+    let (secret, keys) = (Secret::new(), tempfile::tempdir().unwrap());
+    let key = keys.path().join("key");
+    std::fs::write(&key, KEY).unwrap();
+    let issuer = format!(
+        r#"[{{ name = "shop", secret_file = "{}", audience = "api", webhook = {{ name = "clerk", preset = "clerk", secret_file = "{}" }} }}]"#,
+        key.display(),
+        secret.file().display()
+    );
+    let server = Adieu::new(env!("CARGO_BIN_EXE_adieu")).with("ADIEU_TRUSTED_ISSUER", issuer).start().await;
+    let token = |session: &str| {
+        let now = jsonwebtoken::get_current_timestamp();
+        let claims = json!({
+            "iss": "shop", "aud": "api", "sub": "jose", "sid": session, "jti": session, "iat": now - 60, "exp": now + 600,
+        });
+        let header = jsonwebtoken::Header { typ: Some("at+jwt".to_owned()), ..jsonwebtoken::Header::default() };
+        jsonwebtoken::encode(&header, &claims, &jsonwebtoken::EncodingKey::from_secret(KEY.as_bytes())).unwrap()
+    };
+    let message = |prefix: &str, session: &str, age: i64| {
+        let body = json!({ "type": "session.revoked", "data": { "id": session, "user_id": "jose <&\"é" } }).to_string();
+        json!({ "prefix": prefix, "id": "msg_1", "age": age, "body": body })
+    };
+    let sessions = ["webhook", "svix"];
+    for session in sessions {
+        assert_eq!(server.verify(&token(session)).await.0, 204);
+    }
+    let wrong = [message("svix", "svix", 400), message("webhook", "webhook", -400)];
+    let url = server.url("/webhooks/clerk");
+    assert_eq!(send(&[&url, SECRET], &wrong).await.as_deref(), Ok("400\n400"));
+    let right = sessions.map(|prefix| message(prefix, prefix, 0));
+    let another = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    assert_eq!(send(&[&url, another], &right).await.as_deref(), Ok("400\n400"));
+    for session in sessions {
+        assert_eq!(server.verify(&token(session)).await.0, 204);
+    }
+    assert_eq!(send(&[&url, SECRET], &right).await.as_deref(), Ok("204\n204"));
+    assert_eq!(send(&[&url, OLD_SECRET], &right).await.as_deref(), Ok("204\n204"));
+    for session in sessions {
+        assert_eq!(server.verify(&token(session)).await.0, 401);
+    }
+    assert!(!server.log().contains("whsec_"), "{}", server.log());
 }
