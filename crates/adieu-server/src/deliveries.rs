@@ -4,7 +4,7 @@
 //!    answered with success is in the log, and so is delivered, also after a kill -9.
 //! 2. **At least once, in order.** The position advances once the receiver has accepted the message. A message that may have been lost is sent again,
 //!    with the same id. A revocation that lapses while its receiver fails is no longer sent: no token that it matches is valid. A logout
-//!    token that its receiver refuses [`MAX_REFUSALS`] times is passed over.
+//!    token that its receiver refuses again and again is passed over.
 //! 3. **Each on its own.** A slow or dead receiver delays no other receiver, and no request.
 //! 4. **One node at a time** delivers to a receiver. If two do, because the clocks of the nodes differ by more than half a minute, receivers get
 //!    messages twice.

@@ -49,7 +49,7 @@ pub struct Holder {
 /// A store of the progress of deliveries. Each call is one atomic step, durable when it returns.
 #[async_trait]
 pub trait DeliveryStore: Send + Sync + 'static {
-    /// Makes this node the holder of a receiver, unless another one is at `now`, by a clock that is ahead by at most [`LEASE`].
+    /// Makes this node the holder of a receiver, unless another one is at `now`, by a clock that is ahead by at most the time of a claim.
     /// Deliveries to a new receiver begin after `start`. Returns the progress, or `None` if another node is the holder.
     ///
     /// # Errors
