@@ -64,6 +64,22 @@ impl std::fmt::Debug for Accounts {
     }
 }
 
+/// Returns the account with this id, or else with this name. The id comes first: a user may choose another user's id as a name.
+///
+/// # Errors
+/// Fails if the store can't be read.
+pub(crate) async fn find(accounts: &dyn AccountStore, name_or_id: &str) -> Result<Option<Account>, adieu::Error> {
+    if let Ok(id) = Subject::new(name_or_id)
+        && let Some(account) = accounts.by_id(&id).await?
+    {
+        return Ok(Some(account));
+    }
+    match Username::new(name_or_id) {
+        Ok(name) => accounts.by_username(&name).await,
+        Err(_) => Ok(None),
+    }
+}
+
 impl Accounts {
     /// Returns the accounts of this store.
     #[must_use]

@@ -194,6 +194,7 @@ fn problem(error: &ApiError, t: &Messages) -> String {
         ApiError::TooManyAttempts { .. } | ApiError::TooManyStreams => t.too_many,
         ApiError::NotFound => t.not_found,
         ApiError::AdminOnly => t.console.admins_only,
+        ApiError::Refused(refused) if refused.kind() == RejectionKind::Stale => t.console.warn_stale,
         ApiError::Invalid(_) => t.same_password,
         ApiError::Forbidden(_) => t.registration_closed,
         ApiError::Refused(refused) if refused.kind() == RejectionKind::Csrf => t.expired_form,

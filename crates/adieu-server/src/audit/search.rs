@@ -43,14 +43,36 @@ pub(crate) struct Search {
 }
 
 impl Sought {
+    /// Like [`Sought::search`], but goes on, at most so many times, until there are enough events.
+    ///
+    /// # Errors
+    /// Fails if the file can't be read.
+    pub(crate) fn search_on(mut self, file: &Path, times: usize) -> io::Result<Search> {
+        let mut all = Search::default();
+        for _ in 0..times {
+            let found = self.search(file)?;
+            self.limit = self.limit.saturating_sub(found.events.len());
+            all.events.extend(found.events);
+            (all.before, self.before) = (found.before, found.before);
+            if self.limit == 0 || all.before.is_none() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
     /// Searches the file backwards. A file that does not exist has no events.
     ///
     /// # Errors
     /// Fails if the file can't be read.
     pub(crate) fn search(&self, file: &Path) -> io::Result<Search> {
-        let mut file = match File::open(file) {
+        // A pipe would wait for a writer, for ever.
+        let mut file = match std::fs::metadata(file) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Search::default()),
-            file => file?,
+            Ok(metadata) if !metadata.is_file() => {
+                return Err(io::Error::new(ErrorKind::InvalidInput, "the audit trail is not a file"));
+            }
+            metadata => metadata.and_then(|_| File::open(file))?,
         };
         let length = file.seek(SeekFrom::End(0))?;
         let mut end = self.before.unwrap_or(length).min(length);
@@ -161,6 +183,17 @@ mod tests {
             ..Sought::default()
         };
         assert_eq!(all(&sought, &file), [87, 57, 27]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("audit.jsonl");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for other in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            assert!(Sought { limit: 1, ..Sought::default() }.search(other).is_err());
+        }
     }
 
     #[test]

@@ -5,20 +5,18 @@ use std::{
     path::PathBuf,
 };
 
-use adieu::Subject;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 
 use super::output::{Output, Reader};
 use crate::{
-    accounts::{Account, AccountStore},
+    accounts::{self, Account, AccountStore},
     audit::{Trail, Via},
     config::{Flags, Settings, StoreAddress},
     error::ApiError,
     logging,
     node::Node,
     store::{self, Stores},
-    text::Username,
 };
 
 /// Above these options in every help.
@@ -135,20 +133,10 @@ pub(super) fn exists(address: &StoreAddress) -> anyhow::Result<bool> {
     }
 }
 
-/// Returns the account with this id, or else with this name. The id comes first: a user may choose another user's id
-/// as a name.
+/// Returns the account with this id or name; see [`accounts::find`].
 pub(super) async fn find(accounts: &dyn AccountStore, name_or_id: &str) -> anyhow::Result<Account> {
-    if let Ok(id) = Subject::new(name_or_id)
-        && let Some(account) = accounts.by_id(&id).await?
-    {
-        return Ok(account);
-    }
-    if let Ok(name) = Username::new(name_or_id)
-        && let Some(account) = accounts.by_username(&name).await?
-    {
-        return Ok(account);
-    }
-    bail!("no user with the name or id {name_or_id}")
+    let found = accounts::find(accounts, name_or_id).await?;
+    found.with_context(|| format!("no user with the name or id {name_or_id}"))
 }
 
 /// Converts an API error into one for the command line.

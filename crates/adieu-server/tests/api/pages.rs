@@ -338,8 +338,28 @@ async fn no_page_of_the_console_is_for_others_and_no_get_changes_anything() {
         let stranger = Browser::new(&app).get(&path, "text/html").await.text().await.unwrap();
         assert!(stranger.contains("name=\"password\"") && !stranger.contains("boss"), "{path}");
     }
-    for missing in ["/users/x", "/users/%00", "/x"] {
+    for missing in ["/users/x", "/users/%00", "/users/%FF", "/x"] {
         assert_eq!(boss.get(&format!("/console{missing}"), "text/html").await.status(), 404, "{missing}");
     }
+    for junk in ["0.18446744073709551615.0.0", "1.2.3", "x", "1.2.3.4.5"] {
+        assert_eq!(boss.get(&format!("/console/users?done={junk}"), "text/html").await.status(), 200, "{junk}");
+    }
     assert_eq!(*app.node.core.applied().borrow(), head);
+}
+
+#[tokio::test]
+async fn the_word_that_confirms_can_not_be_given_twice() {
+    let app = TestApp::start().await.with_admin("boss").await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let csrf = boss.cookie("__Host-csrf_access_token");
+    let form = [
+        ("kind", "everything"),
+        ("value", ""),
+        ("password", PASSWORD),
+        ("csrf_token", csrf),
+        ("typed", "a"),
+        ("typed", "b"),
+    ];
+    assert_eq!(boss.post("/console/revocations", &form, &[]).await.status(), 400);
+    assert!(boss.is_logged_in().await);
 }

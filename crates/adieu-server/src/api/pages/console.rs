@@ -26,6 +26,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     super::{
@@ -34,13 +35,14 @@ use super::{
         feed::Wait,
         time_limit::MoreTime,
     },
-    Fields, Pages, Rendered, Visit, problem, render,
+    Fields, Pages, Rendered, SITE, Visit, problem, render,
 };
 use crate::{
+    accounts::Account,
     error::ApiError,
     feed::Everywhere,
     input,
-    pages::{Area, ConsoleMessages, Frame, Messages, Page, Section},
+    pages::{Area, ConsoleMessages, Frame, Messages, NoticePage, Page, Section},
 };
 
 /// Returns the routes.
@@ -66,6 +68,8 @@ struct Operator {
     visit: Visit,
     token: AccessToken,
     query: Query,
+    /// Whether a page of this origin has led here, as far as the browser says. What another says was done may not be true.
+    is_own_link: bool,
 }
 
 impl FromRequestParts<Pages> for Operator {
@@ -87,7 +91,8 @@ impl FromRequestParts<Pages> for Operator {
         if !is_admin(&token, pages.api.node.sessions.issuer()) {
             return Err(visit.notice(ApiError::AdminOnly));
         }
-        Ok(Self { visit, token, query: Query(query) })
+        let is_own_link = parts.headers.get(SITE).is_none_or(|site| site == "same-origin");
+        Ok(Self { visit, token, query: Query(query), is_own_link })
     }
 }
 
@@ -108,7 +113,7 @@ impl Operator {
             username: account.username.to_string(),
             csrf,
             expires_in: pages.expires_in(&self.token),
-            notice: Done::read(&self.query).map(|done| done.text(c)),
+            notice: Done::read(&self.query).filter(|_| self.is_own_link).map(|done| done.text(c)),
             problem: None,
         };
         Ok((page, frame))
@@ -194,8 +199,17 @@ type Answer<P> = Result<P, ApiError>;
 fn answer<P: Rendered>(visit: &Visit, page: Answer<P>) -> Response {
     match page {
         Ok(page) => render(().into_response(), &page),
-        Err(error) => visit.notice(error),
+        Err(error) => notice(visit, error),
     }
+}
+
+/// Answers an error with a page of its own.
+fn notice(visit: &Visit, error: ApiError) -> Response {
+    let is_missing = matches!(error, ApiError::NotFound);
+    visit.failed(error, |page, problem| {
+        let problem = if is_missing { page.messages().console.nothing_here.to_owned() } else { problem };
+        Box::new(NoticePage { page, problem })
+    })
 }
 
 /// Answers a change that was not made, with the page on which it was chosen.
@@ -211,7 +225,7 @@ fn refused<P: Rendered>(
             put(&mut page, text);
             render(error.into_response(), &page)
         }
-        Err(error) => visit.notice(error),
+        Err(error) => notice(visit, error),
     }
 }
 
@@ -240,7 +254,7 @@ impl Done {
         }
         if let Some(Everywhere { acknowledged, waited_out, unbounded }) = self.everywhere {
             // This server has it too.
-            text = format!("{text} {}", c.everywhere(acknowledged + 1, waited_out, unbounded));
+            text = format!("{text} {}", c.everywhere(acknowledged.saturating_add(1), waited_out, unbounded));
         }
         text
     }
@@ -248,7 +262,8 @@ impl Done {
 
 /// Waits until a revocation holds everywhere, and goes to a page that says so.
 async fn done_everywhere(pages: &Pages, time: MoreTime, sessions: usize, to: &str) -> Result<Response, Refusal> {
-    let done = match Wait::new(Some(()), time).until_everywhere(&pages.api.node.feed).await? {
+    let waited = Wait::new(Some(()), time).until_everywhere(&pages.api.node.feed).await;
+    let done = match waited.map_err(|error| Refusal::known(error, |t| t.console.done_not_everywhere))? {
         Some(Everywhere { acknowledged, waited_out, unbounded }) => {
             format!("{sessions}.{acknowledged}.{waited_out}.{unbounded}")
         }
@@ -291,6 +306,12 @@ fn url(path: &str, parameters: &[(&str, &str)]) -> String {
 /// Encodes a text for one segment of a path, or for a parameter.
 fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+/// Returns the user of a command. A name that looks like an id could be that of another user.
+fn argument(account: &Account) -> String {
+    let (id, name) = (account.id.as_str(), account.username.as_str());
+    quoted(if Uuid::parse_str(name).is_ok() { id } else { name })
 }
 
 /// Quotes a text for a shell, unless it is a plain word.

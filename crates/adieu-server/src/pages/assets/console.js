@@ -38,17 +38,15 @@ document.addEventListener('submit', (event) => {
   isLeaving = true;
 });
 
-let idle = setTimeout(leave, IDLE);
-for (const event of ['keydown', 'pointerdown']) {
-  addEventListener(event, () => {
-    clearTimeout(idle);
-    idle = setTimeout(leave, IDLE);
-  });
-}
-
-function leave() {
+/** When this browser was last used in any tab of the console. */
+const ACTIVE = 'adieu-active';
+const active = () => localStorage.setItem(ACTIVE, `${Date.now()}`);
+active();
+for (const event of ['keydown', 'pointerdown']) addEventListener(event, active);
+setInterval(() => {
+  if (Date.now() - Number(localStorage.getItem(ACTIVE)) < IDLE || isLeaving) return;
   /** @type {HTMLFormElement | null} */ (find('leave'))?.requestSubmit();
-}
+}, 10_000);
 
 /** Shows that the session has ended, and nothing of it. */
 function ended() {

@@ -6,7 +6,7 @@ use axum::{
     http::header,
     response::{IntoResponse as _, Response},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use super::{Answer, Names, Operator, Pages, answer, url};
@@ -20,6 +20,9 @@ use crate::{
 /// Events on one page, and in one export.
 const PAGE: usize = 100;
 const EXPORTED: usize = 10_000;
+
+/// How many times as much of the file an export reads as a page.
+const MAX_EXPORT_READS: usize = 16;
 
 /// The fields of an event that say whom it is about; the first that is there is shown as that.
 const CONCERNED: [&str; 5] = ["subject", "session", "token_id", "key_id", "receiver"];
@@ -63,16 +66,21 @@ async fn found(pages: &Pages, operator: &Operator, is_export: bool) -> Answer<(O
     let is_kept = file.is_some();
     let found = match file {
         Some(file) => {
-            let searching = spawn_blocking(move || sought.search(&file));
+            let searching = spawn_blocking(move || match is_export {
+                true => sought.search_on(&file, MAX_EXPORT_READS),
+                false => sought.search(&file),
+            });
             searching.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?
         }
         None => Search::default(),
     };
-    let lines = is_export.then(|| found.events.iter().map(|event| format!("{event}\n")).collect());
     let parameters = [("find", &*find), ("event", &*event), ("until", &*until)];
     let link = |more: (&'static str, &str)| url(Section::Audit.path(), &[&parameters[..], &[more]].concat());
     let next = found.before.map(|before| link(("before", &before.to_string())));
     let export = link(("export", "jsonl"));
+    // Whoever reads an export must not take a part for the whole.
+    let rest = next.as_ref().map(|next| json!({ "older": format!("{next}&export=jsonl") }));
+    let lines = is_export.then(|| found.events.iter().chain(&rest).map(|line| format!("{line}\n")).collect());
     let rows = if is_export {
         vec![]
     } else {

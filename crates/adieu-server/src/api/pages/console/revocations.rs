@@ -17,15 +17,14 @@ use serde_json::{Value, json};
 
 use super::{
     super::super::{revocation::Item, view::Part},
-    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, Wait, answer, done_everywhere, input, quoted, refused,
-    url,
+    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, Wait, answer, argument, done_everywhere, input, quoted,
+    refused, url,
 };
 use crate::{
-    accounts::Account,
+    accounts::{self, Account},
     audit, calendar,
     error::ApiError,
     pages::{Confirm, RevocationKind, RevocationRow, RevocationsPage, Section},
-    text::Username,
 };
 
 /// Revocations on one page.
@@ -52,14 +51,7 @@ impl Chosen {
         let mut account = None;
         let target = match kind {
             RevocationKind::User => {
-                let store = pages.api.node.accounts.store();
-                let mut found = match Username::new(value) {
-                    Ok(name) => store.by_username(&name).await?,
-                    Err(_) => None,
-                };
-                if let (None, Ok(id)) = (&found, Subject::new(value)) {
-                    found = store.by_id(&id).await?;
-                }
+                let found = accounts::find(pages.api.node.accounts.store(), value).await?;
                 let found = found.ok_or(Refusal::known(ApiError::NotFound, |t| t.console.no_such_user))?;
                 RevocationTarget::Subject(account.insert(found).id.clone())
             }
@@ -106,10 +98,7 @@ impl Chosen {
                 match &self.account {
                     Some(account) => {
                         effects.push(c.effect_log_in_again.to_owned());
-                        (
-                            format!("revoke --user {}", quoted(account.username.as_str())),
-                            json!({"subject": id.as_str()}),
-                        )
+                        (format!("revoke --user {}", argument(account)), json!({"subject": id.as_str()}))
                     }
                     None => (format!("revoke --subject {}", quoted(id.as_str())), json!({"subject": id.as_str()})),
                 }
@@ -297,7 +286,9 @@ pub(super) async fn revoke(
         form.text("value")?.trim().clone_into(&mut value);
         let chosen = Chosen::read(&pages, kind.ok_or(ApiError::NotFound)?, &value).await?;
         let confirm = chosen.confirm(&pages, &operator).await?;
-        if confirm.typed.is_some_and(|word| form.text("typed").is_ok_and(|typed| typed.trim() != word)) {
+        if let Some(word) = confirm.typed
+            && form.text("typed")?.trim() != word
+        {
             let error = ApiError::BadRequest("`typed` must be: everything.".into());
             return Err(Refusal::known(error, |t| t.console.wrong_confirmation));
         }

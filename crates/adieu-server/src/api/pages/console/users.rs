@@ -2,14 +2,14 @@
 
 use adieu::Subject;
 use axum::{
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse as _, Response},
 };
 
 use super::{
     super::super::{admin::AccountChange, view::Part},
-    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, answer, done, done_everywhere, encoded, input, quoted,
-    refused, render, sessions, url,
+    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, answer, argument, done, done_everywhere, encoded,
+    input, notice, refused, render, sessions, url,
 };
 use crate::{
     accounts::{Account, Filter},
@@ -144,7 +144,7 @@ impl Action {
         if self.ends_sessions() {
             effects.insert(0, (c.sessions_end)(live_sessions));
         }
-        let (id, name) = (account.id.as_str(), quoted(account.username.as_str()));
+        let (id, name) = (account.id.as_str(), argument(account));
         let (command, call) = match self {
             Self::EndSessions => (
                 format!("adieu session end --user {name}"),
@@ -174,7 +174,12 @@ fn path(id: &str) -> String {
 }
 
 /// `GET /console/users/{id}`, with `do` for an action to confirm.
-pub(super) async fn show(State(pages): State<Pages>, Path(id): Path<String>, operator: Operator) -> Response {
+pub(super) async fn show(
+    State(pages): State<Pages>,
+    operator: Operator,
+    segments: Result<Path<String>, PathRejection>,
+) -> Response {
+    let Ok(Path(id)) = segments else { return notice(&operator.visit, ApiError::NotFound) };
     let action = operator.query.get("do").and_then(|name| Action::named(&name));
     answer(&operator.visit, user(&pages, &operator, &id, action).await)
 }
@@ -199,13 +204,14 @@ async fn user(pages: &Pages, operator: &Operator, id: &str, action: Option<Actio
 /// `POST /console/users/{id}/{action}`, with `password` for what needs it.
 pub(super) async fn act(
     State(pages): State<Pages>,
-    Path((id, action)): Path<(String, String)>,
     operator: Operator,
+    segments: Result<Path<(String, String)>, PathRejection>,
     client: Client,
     time: MoreTime,
     input::Form(form): input::Form,
 ) -> Response {
-    let Some(action) = Action::named(&action) else { return operator.visit.notice(ApiError::NotFound) };
+    let Ok(Path((id, action))) = segments else { return notice(&operator.visit, ApiError::NotFound) };
+    let Some(action) = Action::named(&action) else { return notice(&operator.visit, ApiError::NotFound) };
     let mut form = Fields(form);
     let acted = async {
         let id = Subject::new(&*id).map_err(|_| ApiError::NotFound)?;
@@ -230,7 +236,7 @@ pub(super) async fn act(
     };
     match acted.await {
         Ok(response) => response,
-        Err(Refusal::Other(error @ ApiError::NotFound)) => operator.visit.notice(error),
+        Err(Refusal::Other(error @ ApiError::NotFound)) => notice(&operator.visit, error),
         Err(refusal) if operator.visit.wants_json => refusal.told(operator.visit.language.messages()).0.into_response(),
         Err(refusal) => {
             let page = user(&pages, &operator, &id, Some(action)).await;
