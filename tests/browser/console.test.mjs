@@ -1,8 +1,9 @@
 /** Stories of the console in Chromium. */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -224,8 +225,9 @@ test('the overview counts what happens, without being loaded again', async (t) =
 });
 
 test('keys are rotated and removed, and the audit trail says by whom', async (t) => {
-  const folder = process.env.TMPDIR ?? '/tmp';
-  const { node, page } = await open(t, { audit_log: join(folder, `adieu-audit-${process.pid}.jsonl`) });
+  const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { node, page } = await open(t, { audit_log: join(folder, 'audit.jsonl') });
   await page.getByRole('link', { name: 'Keys' }).click();
   await page.getByRole('link', { name: 'Rotate' }).click();
   await password(page);
