@@ -6,10 +6,9 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { gzipSync } from 'node:zlib';
 
-import { eventually, startService } from '../../clients/node/test/support/node.js';
-import { DEVICES, PASSWORD, close, logIn, person, session, start } from './support.mjs';
+import { startService } from '../../clients/node/test/support/node.js';
+import { DEVICES, PASSWORD, close, logIn, person, session, start, weight } from './support.mjs';
 
 /** @typedef {import('playwright-core').Page} Page */
 /** @typedef {import('node:test').TestContext} TestContext */
@@ -324,24 +323,12 @@ test('the console is in the language of the browser', async (t) => {
 });
 
 test('each page is smaller than 60 KB without the plots, which are those of the package', async (t) => {
-  const { context, page } = await open(t);
+  const { page } = await open(t);
   for (const [asset, file] of [['uplot.js', 'uPlot.iife.min.js'], ['uplot.css', 'uPlot.min.css']]) {
     const [ours, theirs] = [`../../crates/adieu-server/src/pages/assets/${asset}`, require.resolve(`uplot/dist/${file}`)];
     assert.equal(readFileSync(new URL(ours, import.meta.url), 'utf8'), readFileSync(theirs, 'utf8'));
   }
-  // What a page has asked for that is left can no longer be read.
-  await page.goto('about:blank');
-  /** @type {Map<string, Promise<Buffer>>} */
-  const loaded = new Map();
-  context.on('response', (response) => {
-    const url = response.url();
-    // The overview asks for itself again and again.
-    if (response.ok() && !/\/events$|uplot/.test(url) && !loaded.has(url)) loaded.set(url, response.body());
-  });
-  await page.goto('/console', { waitUntil: 'load' });
-  await eventually(() => loaded.size >= 5, 'the page and all that it loads');
-  const sizes = await Promise.all([...loaded.values()].map(async (body) => gzipSync(await body).length));
-  const total = sizes.reduce((sum, size) => sum + size, 0);
+  const total = await weight(page, /uplot/);
   t.diagnostic(`${total} bytes compressed`);
   assert.ok(total <= 60_000, `${total}`);
 });

@@ -1,6 +1,7 @@
 /** A real browser in front of a real node. */
 
 import assert from 'node:assert/strict';
+import { gzipSync } from 'node:zlib';
 
 import { chromium } from 'playwright-core';
 
@@ -96,4 +97,16 @@ export async function start(t, settings = {}, users = ['jose']) {
 /** The rows of the list, as people read them. @param {Page} page */
 export async function rows(page) {
   return (await page.locator('#sessions .what > p:first-child').allInnerTexts()).map((text) => text.trim());
+}
+
+/**
+ * The number of bytes of a page and all that it has loaded, compressed, without its stream of events.
+ * @param {Page} page @param {RegExp} [except] what does not count
+ */
+export async function weight(page, except = /^$/) {
+  const loaded = await page.evaluate(() => [location.href, ...performance.getEntriesByType('resource').map(({ name }) => name)]);
+  const urls = [...new Set(loaded)].filter((url) => !url.endsWith('/events') && !except.test(url));
+  assert.ok(urls.length >= 5, urls.join());
+  const sizes = await Promise.all(urls.map(async (url) => gzipSync(await (await page.request.get(url)).body()).length));
+  return sizes.reduce((sum, size) => sum + size, 0);
 }

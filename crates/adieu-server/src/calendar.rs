@@ -1,5 +1,7 @@
 //! Times in the calendar.
 
+use std::time::Duration;
+
 use adieu::time::Timestamp;
 
 /// Formats a time for people: `2026-11-23 17:08:45Z`.
@@ -20,25 +22,42 @@ pub(crate) fn written(time: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Reads a time as [`written`] and [`rfc3339`] write it; the last parts may be missing.
-pub(crate) fn parse(text: &str) -> Option<Timestamp> {
-    let (date, time) = text.trim().split_once([' ', 'T']).unwrap_or((text.trim(), ""));
-    let part = |parts: &mut std::str::Split<'_, char>, range: std::ops::RangeInclusive<u64>| {
-        let number = parts.next().unwrap_or("0").parse().ok()?;
-        range.contains(&number).then_some(number)
+/// Returns the beginning of a date in UTC: `2026-11-23`.
+pub(crate) fn date(text: &str) -> Option<Timestamp> {
+    let mut numbers = text.split('-').map(|part| {
+        let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse::<u64>().ok().filter(|_| is_number)
+    });
+    let (year, month, day) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        2 => 28 + u64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
     };
-    let mut parts = date.split('-');
-    let (year, month, day) = (part(&mut parts, 1970..=9999)?, part(&mut parts, 1..=12)?, part(&mut parts, 1..=31)?);
-    let time = time.trim_end_matches('Z');
-    let mut parts = if time.is_empty() { "0" } else { time }.split(':');
-    let (hour, minute, second) = (part(&mut parts, 0..=23)?, part(&mut parts, 0..=59)?, part(&mut parts, 0..=59)?);
-    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
+    if numbers.next().is_some() || !(1970..=9999).contains(&year) || !(1..=days).contains(&day) {
+        return None;
+    }
+    // The inverse of the function that writes times: years begin in March.
     let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year / 400, year % 400);
-    let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
-    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let seconds = (days.checked_sub(719_468)?) * 86_400 + hour * 3_600 + minute * 60 + second;
-    Some(Timestamp::from_unix(seconds))
+    let month = (month + 9) % 12;
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    Some(Timestamp::from_unix(0).plus(Duration::from_secs((days - 719_468) * 86_400)))
+}
+
+/// Reads a time as [`written`] and [`rfc3339`] write it; without the time of the day, the beginning of the date.
+pub(crate) fn parse(text: &str) -> Option<Timestamp> {
+    let (day, time) = text.trim().split_once([' ', 'T']).unwrap_or((text.trim(), "00:00:00"));
+    let mut seconds = 0;
+    let mut parts = time.trim_end_matches('Z').split(':');
+    for limit in [24, 60, 60] {
+        let part = parts.next()?;
+        let is_number = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        seconds = seconds * 60 + part.parse::<u64>().ok().filter(|part| is_number && *part < limit)?;
+    }
+    let day = date(day).filter(|_| parts.next().is_none())?;
+    Some(day.plus(Duration::from_secs(seconds)))
 }
 
 /// Formats a time as in RFC 3339: `2026-11-23T17:08:45Z`.
@@ -56,20 +75,33 @@ mod tests {
             let time = Timestamp::from_unix(seconds);
             assert_eq!((parse(&written(time)), parse(&rfc3339(time))), (Some(time), Some(time)));
         }
-        assert_eq!(parse("1970-01-02"), Some(Timestamp::from_unix(86_400)));
-        assert_eq!(parse(" 1970-01-02 01:02 "), Some(Timestamp::from_unix(86_400 + 3_720)));
+        assert_eq!(parse(" 1970-01-02 "), Some(Timestamp::from_unix(86_400)));
         for wrong in [
             "",
             "x",
             "2026",
-            "2026-13-01",
-            "2026-01-32",
-            "1969-01-01",
-            "2026-01-01 24:00",
-            "2026-01-01 1:2:99",
-            "99999-01-01",
+            "2026-02-29",
+            "2026-01-01 24:00:00",
+            "2026-01-01 00:60:00",
+            "2026-01-01 00:00:60",
+            "2026-01-01 1:2:3",
+            "2026-01-01 00:00",
+            "2026-01-01 00:00:00:00",
+            "2026-01-01 +1:00:00",
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_the_beginning_of_that_day() {
+        for text in ["1970-01-01", "2000-02-29", "2024-02-29", "2026-11-29", "2100-03-01", "9999-12-31"] {
+            assert_eq!(date(text).map(written), Some(format!("{text} 00:00:00Z")));
+        }
+        for text in
+            ["", "2026", "2026-11", "2026-11-29-1", "2026-13-01", "2026-02-29", "2026-11-0", "+2026-1-1", "1969-12-31"]
+        {
+            assert_eq!(date(text), None, "{text}");
         }
     }
 

@@ -113,7 +113,7 @@ pub struct Client {
     pub can: Vec<Capability>,
     /// Its limits on revocations, where they differ from the settings.
     pub limits: Limits,
-    /// Where the client is told of logouts, if it is a relying party.
+    /// Where a relying party receives logout tokens.
     pub backchannel_logout: Option<BackchannelLogout>,
     /// When the client was added.
     pub created_at: Timestamp,

@@ -17,7 +17,7 @@ mod store;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use adieu::{
-    Error,
+    Error, Subject,
     retry::Backoff,
     revocation::{Cursor, Page, Revocation, RevocationLog},
     session::Sessions,
@@ -37,7 +37,10 @@ use uuid::Uuid;
 pub use receiver::{Receiver, check_backchannel_logout, name_of_client};
 pub use store::{Delivery, DeliveryStore, Holder, is_migrated, is_migrated_postgres, migrate, migrate_postgres};
 
-use crate::clients::{BackchannelLogout, ClientName, Clients, MAX_AGE};
+use crate::{
+    audit::{Entry, Event},
+    clients::{BackchannelLogout, ClientName, Clients, MAX_AGE},
+};
 use receiver::Failure;
 
 /// For how long a node remains the holder of a receiver if it stops without a word.
@@ -56,6 +59,19 @@ const MAX_REFUSALS: u32 = 6;
 
 /// The id under which the only node of a store holds its receivers, so that it continues at once after a crash.
 const ONLY_NODE: &str = "only";
+
+/// Sends a receiver everything that is revoked now again, and records who asked. Returns `false` if there is no such receiver.
+///
+/// # Errors
+/// Fails if the store can't be written.
+pub(crate) async fn replay(store: &dyn DeliveryStore, receiver: &str, actor: Option<&Subject>) -> Result<bool, Error> {
+    if !store.replay(receiver).await? {
+        return Ok(false);
+    }
+    let entry = Entry { receiver: Some(receiver.to_owned()), actor: actor.cloned(), ..Entry::default() };
+    entry.record(Event::DeliveriesReplayed, None).await;
+    Ok(true)
+}
 
 /// The deliveries of a node. They end soon after it is dropped.
 pub struct Deliveries {

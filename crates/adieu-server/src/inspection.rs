@@ -1,4 +1,4 @@
-//! What is to be said about a token: the verdict, why, and what is in it.
+//! The findings about a token: the verdict and its reason, the signature, the session, and the content.
 
 use adieu::{
     SessionId,

@@ -27,7 +27,7 @@ pub(crate) struct Sought {
     pub(crate) event: String,
     /// Only events at this time or earlier.
     pub(crate) not_after: Option<Timestamp>,
-    /// Only what is before this byte of the file.
+    /// Only events before this byte of the file.
     pub(crate) before: Option<u64>,
     /// How many events to return.
     pub(crate) limit: usize,

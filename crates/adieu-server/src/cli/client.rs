@@ -206,7 +206,7 @@ impl Arguments {
     }
 }
 
-/// Adds a client. A relying party gets what is revoked from now on, whenever a server notices it.
+/// Adds a client. A relying party gets the revocations from now on, whenever a server notices it.
 async fn add(stores: &Stores, client: &Client) -> anyhow::Result<()> {
     let now = match (stores.core().restorable(), &client.backchannel_logout) {
         (Some(log), Some(_)) => Some(log.inspect(Position::START).await?),

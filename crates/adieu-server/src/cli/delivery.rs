@@ -11,10 +11,7 @@ use super::{
     on_store::{OnStore, audited, open_stores},
     output::{Output, Reader, Table, written},
 };
-use crate::{
-    audit::{Entry, Event},
-    store::Stores,
-};
+use crate::{deliveries::replay, store::Stores};
 
 pub(super) type Arguments = OnStore<Command>;
 
@@ -37,10 +34,9 @@ impl Arguments {
             Command::List => list(&open_stores(&settings).await?, &mut output).await?,
             Command::Replay { receiver } => {
                 audited(&settings)?;
-                let is_known = open_stores(&settings).await?.deliveries().replay(&receiver).await?;
+                let store = open_stores(&settings).await?.deliveries();
+                let is_known = replay(&*store, &receiver, None).await?;
                 ensure!(is_known, "nothing was ever delivered to a receiver {receiver}");
-                let entry = Entry { receiver: Some(receiver.clone()), ..Entry::default() };
-                entry.record(Event::DeliveriesReplayed, None).await;
                 let sentence = format!("{receiver} gets everything that is revoked now");
                 output.result(&sentence, &json!({ "receiver": receiver, "done": "replayed" }))?;
             }

@@ -16,11 +16,12 @@ pub(crate) struct Asset {
     pub(crate) content: &'static str,
 }
 
-static ASSETS: [Asset; 8] = [
+static ASSETS: [Asset; 9] = [
     Asset { name: "style.css", content_type: STYLE, content: include_str!("assets/style.css") },
     Asset { name: "icon.svg", content_type: "image/svg+xml", content: include_str!("assets/icon.svg") },
     Asset { name: "session.js", content_type: SCRIPT, content: include_str!("assets/session.js") },
     Asset { name: "forms.js", content_type: SCRIPT, content: include_str!("assets/forms.js") },
+    Asset { name: "live.js", content_type: SCRIPT, content: include_str!("assets/live.js") },
     Asset { name: "account.js", content_type: SCRIPT, content: include_str!("assets/account.js") },
     Asset { name: "console.js", content_type: SCRIPT, content: include_str!("assets/console.js") },
     // From the npm package uplot (MIT): `tests/browser` compares them with it.

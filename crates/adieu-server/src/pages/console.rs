@@ -1,9 +1,11 @@
 //! The pages of `/console`.
 
+use std::time::Duration;
+
 use adieu::{revocation::TargetKind, time::Timestamp};
 use askama::Template;
 
-use super::{ConsoleMessages, Page, account::named_device};
+use super::{ConsoleMessages, Page, Render, account::named_device};
 use crate::calendar;
 
 /// A part of the console.
@@ -80,7 +82,7 @@ pub(crate) struct Frame {
 /// An action that was chosen and not confirmed yet.
 #[derive(Debug, Default)]
 pub(crate) struct Confirm {
-    /// What is done; also on its button.
+    /// The name of the action, also on its button.
     pub(crate) title: String,
     /// What follows from it, each in one sentence.
     pub(crate) effects: Vec<String>,
@@ -108,12 +110,12 @@ pub(crate) enum Health {
 }
 
 impl Health {
-    /// Judges a staleness by its bound.
-    pub(crate) fn of(seconds: f64, bound: f64) -> Self {
-        match seconds {
-            _ if seconds > bound => Self::Stale,
-            _ if seconds > bound * 0.75 => Self::Lagging,
-            _ => Self::Fresh,
+    /// Judges a staleness by its bound. Without a staleness, the data was never complete.
+    pub(crate) fn of(staleness: Option<Duration>, bound: Duration) -> Self {
+        match staleness {
+            Some(staleness) if staleness <= bound * 3 / 4 => Self::Fresh,
+            Some(staleness) if staleness <= bound => Self::Lagging,
+            _ => Self::Stale,
         }
     }
 
@@ -121,8 +123,7 @@ impl Health {
         match self {
             Self::Fresh => "ok",
             Self::Lagging => "warn",
-            Self::Stale => "bad",
-            Self::Absent => "bad",
+            Self::Stale | Self::Absent => "bad",
         }
     }
 
@@ -142,9 +143,9 @@ pub(crate) struct Party {
     pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) health: Health,
-    /// The staleness, in seconds; negative if unknown.
-    pub(crate) seconds: f64,
-    /// The staleness, for people.
+    /// The staleness in seconds, if it is known.
+    pub(crate) seconds: Option<f64>,
+    /// The staleness for people; empty if unknown.
     pub(crate) staleness: String,
     /// The bound, in seconds.
     pub(crate) bound: f64,
@@ -175,9 +176,7 @@ pub(crate) struct OverviewPage {
     pub(crate) logouts: u64,
     pub(crate) rejected: u64,
     pub(crate) revoked: u64,
-    pub(crate) stalest: Party,
-    pub(crate) bound: String,
-    pub(crate) bound_seconds: f64,
+    pub(crate) stalest: Option<Party>,
     pub(crate) entries: usize,
     pub(crate) memory: String,
     pub(crate) position: u64,
@@ -500,6 +499,23 @@ pub(crate) struct AuditPage {
     pub(crate) export: String,
 }
 
-render!(
+/// A page with a frame.
+pub(crate) trait Framed: Render {
+    /// Returns the frame.
+    fn frame_mut(&mut self) -> &mut Frame;
+}
+
+macro_rules! framed {
+    ($($page:ident)+) => {
+        render!($($page)+);
+        $(impl Framed for $page {
+            fn frame_mut(&mut self) -> &mut Frame {
+                &mut self.frame
+            }
+        })+
+    };
+}
+
+framed!(
     OverviewPage UsersPage UserPage SessionsPage RevocationsPage TokenPage ClientsPage KeysPage DeliveriesPage AuditPage
 );

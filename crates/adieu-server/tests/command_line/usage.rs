@@ -174,7 +174,7 @@ fn a_password_is_no_argument_and_in_no_error() {
     place.write("adieu.toml", "[[webhook]]\nname = 'chat'\nurl = 'https://chat.example:444/s3cret'\nsecret_file = 'x'");
     let shown = place.run(&["config", "--effective", "--config", "adieu.toml"]).succeeded().stdout;
     assert!(shown.contains("https://chat.example:444/…") && !shown.contains("s3cret"), "{shown}");
-    let mut command = place.command(&["serve"]);
+    let mut command = place.command(&["serve", "--listen", "127.0.0.1:0"]);
     command.env("ADIEU_TRUSTED_ISSUER", "[{ name = 'shop', jwks_url = 'https://ana:s3cret@[::1' }]");
     let failed = Place::finish(command, b"").failed();
     assert!(failed.contains("jwks_url") && !failed.contains("s3cret"), "{failed}");

@@ -42,7 +42,7 @@ use crate::{
     error::ApiError,
     feed::Everywhere,
     input,
-    pages::{Area, ConsoleMessages, Frame, Messages, NoticePage, Page, Section},
+    pages::{Area, ConsoleMessages, Frame, Framed, Messages, NoticePage, Page, Section},
 };
 
 /// Returns the routes.
@@ -59,7 +59,7 @@ pub(super) fn router() -> Router<Pages> {
         .route("/console/keys", get(keys::list))
         .route("/console/keys/rotate", post(keys::rotate))
         .route("/console/keys/remove", post(keys::remove))
-        .route("/console/deliveries", get(clients::deliveries).post(clients::replay))
+        .route("/console/deliveries", get(clients::list_deliveries).post(clients::replay))
         .route("/console/audit", get(audit::search))
 }
 
@@ -212,17 +212,20 @@ fn notice(visit: &Visit, error: ApiError) -> Response {
     })
 }
 
-/// Answers a change that was not made, with the page on which it was chosen.
-fn refused<P: Rendered>(
+/// Answers a change: one that was not made with the page on which it was chosen, and the reason.
+async fn conclude<P: Framed>(
     visit: &Visit,
-    refusal: Refusal,
-    page: Answer<P>,
-    put: impl FnOnce(&mut P, String),
+    changed: Result<Response, Refusal>,
+    page: impl Future<Output = Answer<P>>,
 ) -> Response {
-    let (error, text) = refusal.told(visit.language.messages());
-    match page {
+    let refusal = match changed {
+        Ok(response) => return response,
+        Err(refusal) => refusal,
+    };
+    let (error, problem) = refusal.told(visit.language.messages());
+    match page.await {
         Ok(mut page) => {
-            put(&mut page, text);
+            page.frame_mut().problem = Some(problem);
             render(error.into_response(), &page)
         }
         Err(error) => notice(visit, error),

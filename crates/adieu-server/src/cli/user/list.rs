@@ -1,7 +1,5 @@
 //! `adieu user list` and `adieu user export`
 
-use std::time::Duration;
-
 use adieu::time::{Clock as _, SystemClock, Timestamp};
 use anyhow::Context as _;
 use clap::Args;
@@ -13,6 +11,7 @@ use super::{
 };
 use crate::{
     accounts::{Account, AccountStore, Filter},
+    calendar,
     config::parse_duration,
     text::NamePart,
 };
@@ -148,46 +147,5 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(ago) = parse_duration(text) {
         return Ok(SystemClock.now().minus(ago));
     }
-    date(text).ok_or_else(|| r#"not a date, such as "2026-11-29", or a time, such as "90d""#.to_owned())
-}
-
-/// Returns the beginning of a date in UTC.
-fn date(text: &str) -> Option<Timestamp> {
-    let mut numbers = text.split('-').map(|part| {
-        let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        part.parse::<u64>().ok().filter(|_| is_number)
-    });
-    let (year, month, day) = (numbers.next()??, numbers.next()??, numbers.next()??);
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        2 => 28 + u64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if numbers.next().is_some() || !(1970..=9999).contains(&year) || !(1..=days).contains(&day) {
-        return None;
-    }
-    // The inverse of the function that writes times: years begin in March.
-    let year = if month <= 2 { year - 1 } else { year };
-    let month = (month + 9) % 12;
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    Some(Timestamp::from_unix(0).plus(Duration::from_secs((days - 719_468) * 86_400)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_date_is_the_beginning_of_that_day() {
-        for text in ["1970-01-01", "2000-02-29", "2024-02-29", "2026-11-29", "2100-03-01", "9999-12-31"] {
-            assert_eq!(date(text).map(written), Some(format!("{text} 00:00:00Z")));
-        }
-        for text in
-            ["", "2026", "2026-11", "2026-11-29-1", "2026-13-01", "2026-02-29", "2026-11-0", "+2026-1-1", "1969-12-31"]
-        {
-            assert_eq!(date(text), None, "{text}");
-        }
-    }
+    calendar::date(text).ok_or_else(|| r#"not a date, such as "2026-11-29", or a time, such as "90d""#.to_owned())
 }

@@ -1,17 +1,12 @@
 // The page of a user's sessions. Without this script it works too, and shows the state of when it was loaded.
 
-import { parse, stay } from './forms.js';
-import { keep, noteExpiry, refresh } from './session.js';
+import { stay } from './forms.js';
+import { find, renew, session } from './live.js';
+import { refresh } from './session.js';
 
 const REFRESH_INTERVAL = 30_000;
 
-/** @param {string} id @param {Document} [page] */
-const find = (id, page = document) => page.getElementById(id);
 const view = find('main')?.dataset.view;
-let isLeaving = false;
-
-// A page that the browser kept for the back button may be of a session that has ended.
-addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
 
 if (view === 'resume') resume();
 if (view === 'account') account();
@@ -24,58 +19,27 @@ function resume() {
 }
 
 function account() {
-  let current = Date.now();
-  noteExpiry(Number(find('main')?.dataset.expiresIn));
   if (location.search) history.replaceState(null, '', '/account');
-  keep(ended);
+  const own = session('/account');
+  const { update, connection } = renew(own, {
+    path: '/account',
+    interval: REFRESH_INTERVAL,
+    show(page) {
+      const isAccount = find('main', page)?.dataset.view === 'account';
+      if (isAccount) sessions(page);
+      return isAccount;
+    },
+  });
   stay(show, () => connection('stale'));
   document.addEventListener('submit', ({ target }) => {
-    isLeaving ||= !('stay' in /** @type {HTMLElement} */ (target).dataset);
+    if (!('stay' in /** @type {HTMLElement} */ (target).dataset)) own.leaving();
   });
-  addEventListener('online', update);
-  addEventListener('offline', () => connection('offline'));
-  document.addEventListener('visibilitychange', update);
-  setInterval(update, REFRESH_INTERVAL);
-
-  /** Shows that the session has ended, and nothing of it. */
-  function ended() {
-    if (isLeaving) return;
-    isLeaving = true;
-    find('main')?.replaceChildren();
-    location.replace('/account?ended');
-  }
-
-  /** @param {'offline' | 'stale' | 'good'} state */
-  function connection(state) {
-    const line = find('connection');
-    if (!line) return;
-    line.hidden = state === 'good';
-    const since = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' }).format(current);
-    if (state === 'offline') line.textContent = line.dataset.offline ?? '';
-    if (state === 'stale') line.textContent = `${line.dataset.stale} ${since}.`;
-  }
-
-  async function update() {
-    if (document.visibilityState === 'hidden' || isLeaving) return;
-    if (!navigator.onLine) return connection('offline');
-    try {
-      const response = await fetch('/account', { headers: { accept: 'text/html' } });
-      const page = parse(await response.text());
-      if (response.status >= 500) return connection('stale');
-      if (find('main', page)?.dataset.view === 'account') sessions(page);
-      else if (!(await refresh())) return ended();
-      current = Date.now();
-      connection('good');
-    } catch {
-      connection('stale');
-    }
-  }
 
   /** Shows the answer to a form. @param {Document} page */
   function show(page) {
     const kind = find('main', page)?.dataset.view;
-    if (kind === 'resume') return void refresh().then((goesOn) => (goesOn ? update() : ended()));
-    if (kind !== 'account') return ended();
+    if (kind === 'resume') return void refresh().then((goesOn) => (goesOn ? update() : own.ended()));
+    if (kind !== 'account') return own.ended();
     const isDone = !page.querySelector('[role=alert]');
     sessions(page);
     find('notices')?.replaceChildren(...(find('notices', page)?.childNodes ?? []));
@@ -87,7 +51,6 @@ function account() {
     } else {
       /** @type {HTMLElement | null} */ (document.querySelector('details[open] input[type=password]'))?.focus();
     }
-    current = Date.now();
     connection('good');
   }
 

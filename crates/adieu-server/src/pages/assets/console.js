@@ -1,7 +1,6 @@
 // The console. Without this script it works too, and shows the state of when it was loaded.
 
-import { parse } from './forms.js';
-import { keep, noteExpiry, refresh } from './session.js';
+import { find, renew, session } from './live.js';
 
 const INTERVAL = 2_000;
 /** How long the plots look back, in seconds. */
@@ -9,24 +8,13 @@ const WINDOW = 300;
 /** After this time without a key or a click the administrator is logged out. */
 const IDLE = 30 * 60_000;
 
-/** @param {string} id @param {Document} [page] */
-const find = (id, page = document) => page.getElementById(id);
-const main = find('main');
-let isLeaving = false;
-let current = Date.now();
-
-// A page that the browser kept for the back button may be of a session that has ended.
-addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
-
-noteExpiry(Number(main?.dataset.expiresIn));
+const own = session('/console');
 const query = new URLSearchParams(location.search);
 if (query.has('done') || query.has('in')) {
   query.delete('done');
   query.delete('in');
   history.replaceState(null, '', `${location.pathname}${query.size ? `?${query}` : ''}`);
 }
-keep(ended);
-document.querySelector('.confirm :is(input:not([type=hidden], [hidden]), button)')?.scrollIntoView({ block: 'nearest' });
 /** @type {HTMLElement | null} */ (document.querySelector('.confirm :is(input:not([type=hidden], [hidden]), button)'))?.focus();
 
 document.addEventListener('submit', (event) => {
@@ -35,7 +23,7 @@ document.addEventListener('submit', (event) => {
   // A second click would change the same thing again.
   if (form.ariaBusy === 'true') return event.preventDefault();
   form.ariaBusy = 'true';
-  isLeaving = true;
+  own.leaving();
 });
 
 /** When this browser was last used in any tab of the console. */
@@ -44,66 +32,31 @@ const active = () => localStorage.setItem(ACTIVE, `${Date.now()}`);
 active();
 for (const event of ['keydown', 'pointerdown']) addEventListener(event, active);
 setInterval(() => {
-  if (Date.now() - Number(localStorage.getItem(ACTIVE)) < IDLE || isLeaving) return;
+  if (Date.now() - Number(localStorage.getItem(ACTIVE)) < IDLE || own.isLeaving()) return;
   /** @type {HTMLFormElement | null} */ (find('leave'))?.requestSubmit();
 }, 10_000);
-
-/** Shows that the session has ended, and nothing of it. */
-function ended() {
-  if (isLeaving) return;
-  isLeaving = true;
-  main?.replaceChildren();
-  location.replace('/console?ended');
-}
 
 if (find('tiles')) overview();
 
 function overview() {
-  addEventListener('online', update);
-  addEventListener('offline', () => connection('offline'));
-  document.addEventListener('visibilitychange', update);
-  setInterval(update, INTERVAL);
   const plots = draw();
   plots.add(sample());
-
-  async function update() {
-    if (document.visibilityState === 'hidden' || isLeaving) return;
-    if (!navigator.onLine) return connection('offline');
-    try {
-      const response = await fetch('/console', { headers: { accept: 'text/html' } });
-      const page = parse(await response.text());
-      if (response.status >= 500) return connection('stale');
-      if (find('tiles', page)) show(page);
-      else if (!(await refresh())) return ended();
-      current = Date.now();
-      connection('good');
-    } catch {
-      connection('stale');
-    }
-  }
+  renew(own, { path: '/console', interval: INTERVAL, show });
 
   /** @param {Document} page */
   function show(page) {
-    for (const id of ['warnings', 'live']) find(id)?.replaceChildren(...(find(id, page)?.childNodes ?? []));
     const tiles = find('tiles');
-    if (tiles) tiles.dataset.sample = find('tiles', page)?.dataset.sample;
-    tiles?.replaceChildren(...(find('tiles', page)?.childNodes ?? []));
-    document.querySelector('#parties tbody')?.replaceWith(/** @type {Node} */ (page.querySelector('#parties tbody')));
-    document.querySelector('dl')?.replaceWith(/** @type {Node} */ (page.querySelector('dl')));
+    const renewed = find('tiles', page);
+    if (!tiles || !renewed) return false;
+    for (const id of ['warnings', 'live']) find(id)?.replaceChildren(...(find(id, page)?.childNodes ?? []));
+    tiles.dataset.sample = renewed.dataset.sample;
+    tiles.replaceChildren(...renewed.childNodes);
+    for (const part of ['#parties tbody', 'dl']) document.querySelector(part)?.replaceWith(/** @type {Node} */ (page.querySelector(part)));
     const live = find('live');
     live?.prepend(`${live.dataset.live} · `);
     plots.add(sample());
+    return true;
   }
-}
-
-/** @param {'offline' | 'stale' | 'good'} state */
-function connection(state) {
-  const line = find('connection');
-  if (!line) return;
-  line.hidden = state === 'good';
-  const since = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' }).format(current);
-  if (state === 'offline') line.textContent = line.dataset.offline ?? '';
-  if (state === 'stale') line.textContent = `${line.dataset.stale} ${since}.`;
 }
 
 /**

@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use super::{Answer, Names, Operator, Pages, answer, url};
+use super::{Answer, Names, Operator, Pages, answer, notice, url};
 use crate::{
     audit::{Event, Search, Sought},
     calendar,
@@ -43,7 +43,7 @@ pub(super) async fn search(State(pages): State<Pages>, operator: Operator) -> Re
             (headers, lines).into_response()
         }
         Ok((_, page)) => answer(&operator.visit, Ok(page)),
-        Err(error) => operator.visit.notice(error),
+        Err(error) => notice(&operator.visit, error),
     }
 }
 
@@ -78,18 +78,15 @@ async fn found(pages: &Pages, operator: &Operator, is_export: bool) -> Answer<(O
     let link = |more: (&'static str, &str)| url(Section::Audit.path(), &[&parameters[..], &[more]].concat());
     let next = found.before.map(|before| link(("before", &before.to_string())));
     let export = link(("export", "jsonl"));
-    // Whoever reads an export must not take a part for the whole.
+    // An export that is only a part says so.
     let rest = next.as_ref().map(|next| json!({ "older": format!("{next}&export=jsonl") }));
     let lines = is_export.then(|| found.events.iter().chain(&rest).map(|line| format!("{line}\n")).collect());
-    let rows = if is_export {
-        vec![]
-    } else {
-        {
-            let fields = |name| found.events.iter().filter_map(move |event| event.get(name)?.as_str());
-            let names = pages.api.names(fields("subject").chain(fields("actor")).collect()).await?;
-            found.events.iter().map(|event| row(event, &names)).collect()
-        }
-    };
+    let mut rows = Vec::new();
+    if !is_export {
+        let fields = |name| found.events.iter().filter_map(move |event| event.get(name)?.as_str());
+        let names = pages.api.names(fields("subject").chain(fields("actor")).collect()).await?;
+        rows = found.events.iter().map(|event| row(event, &names)).collect();
+    }
     let events = Event::ALL.iter().map(|event| event.as_str()).collect();
     Ok((lines, AuditPage { page, frame, is_kept, find, event, until, events, rows, next, export }))
 }

@@ -2,17 +2,14 @@
 
 use std::collections::HashMap;
 
-use axum::{
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, response::Response};
 
-use super::{Answer, Fields, Operator, Pages, Refusal, answer, done, encoded, input, quoted, refused};
+use super::{Answer, Fields, Operator, Pages, answer, conclude, done, encoded, input, quoted};
 use crate::{
-    audit::{Entry, Event},
     calendar,
     clients::Capability,
     config::written_duration,
+    deliveries,
     error::ApiError,
     pages::{ClientRow, ClientsPage, Confirm, DeliveriesPage, DeliveryRow, Health, Section, short},
 };
@@ -25,7 +22,7 @@ pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Resp
         let own = node.core.applied().borrow().clone();
         let position = own.as_ref().map_or(0, |own| own.position.get());
         let following: HashMap<_, _> = node.feed.followers(own.as_ref()).into_iter().collect();
-        let (bound, now) = (node.feed.leases.bound().as_secs_f64(), operator.now(&pages));
+        let (bound, now) = (node.feed.leases.bound(), operator.now(&pages));
         let row = |client: &crate::clients::Client| {
             let group = following.get(client.name.as_str());
             let (quota, horizon) = client.limits.or_else(&pages.api.settings);
@@ -34,7 +31,7 @@ pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Resp
                 may: client.can.iter().map(|capability| capability.as_str()).collect::<Vec<_>>().join(", "),
                 followers: group.map(|group| group.followers.to_string()).unwrap_or_default(),
                 health: match group {
-                    Some(group) => Some(Health::of(group.silence.as_secs_f64(), bound)),
+                    Some(group) => Some(Health::of(Some(group.silence), bound)),
                     None => client.can(Capability::Follow).then_some(Health::Absent),
                 },
                 silence: group.map(|group| short(group.silence)).unwrap_or_default(),
@@ -53,7 +50,7 @@ pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Resp
 }
 
 /// `GET /console/deliveries`, with `replay` for a receiver to confirm.
-pub(super) async fn deliveries(State(pages): State<Pages>, operator: Operator) -> Response {
+pub(super) async fn list_deliveries(State(pages): State<Pages>, operator: Operator) -> Response {
     let receiver = operator.query.get("replay");
     answer(&operator.visit, page(&pages, &operator, receiver).await)
 }
@@ -94,20 +91,12 @@ pub(super) async fn replay(State(pages): State<Pages>, operator: Operator, input
     let mut form = Fields(form);
     let replayed = async {
         let receiver = form.text("receiver")?;
-        if !pages.api.node.stores().deliveries().replay(&receiver).await? {
-            return Err(ApiError::NotFound.into());
+        let store = pages.api.node.stores().deliveries();
+        match deliveries::replay(&*store, &receiver, Some(operator.subject())).await? {
+            true => Ok(done(Section::Deliveries.path())),
+            false => Err(ApiError::NotFound.into()),
         }
-        let entry = Entry { receiver: Some(receiver), ..Entry::default() }.by(operator.subject());
-        entry.record(Event::DeliveriesReplayed, None).await;
-        Ok(done(Section::Deliveries.path()))
     };
-    let replayed: Result<Response, Refusal> = replayed.await;
-    match replayed {
-        Ok(response) => response,
-        Err(refusal) if operator.visit.wants_json => refusal.told(operator.visit.language.messages()).0.into_response(),
-        Err(refusal) => {
-            let page = page(&pages, &operator, None).await;
-            refused(&operator.visit, refusal, page, |page, problem| page.frame.problem = Some(problem))
-        }
-    }
+    let replayed = replayed.await;
+    conclude(&operator.visit, replayed, page(&pages, &operator, None)).await
 }

@@ -4,14 +4,11 @@ use adieu::{
     session::retained_until,
     token::{DEFAULT_PUBLICATION_DELAY, active_key_at},
 };
-use axum::{
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, response::Response};
 
 use super::{
-    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, answer, done, done_everywhere, encoded, input, quoted,
-    refused,
+    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, answer, conclude, done, done_everywhere, encoded,
+    input, quoted,
 };
 use crate::{
     calendar,
@@ -102,10 +99,7 @@ pub(super) async fn rotate(
         keys::rotate(stores, None, now, DEFAULT_PUBLICATION_DELAY, Some(operator.subject())).await?;
         Ok(done(Section::Keys.path()))
     };
-    match rotated.await {
-        Ok(response) => response,
-        Err(refusal) => failed(&pages, &operator, refusal, Action::Rotate).await,
-    }
+    conclude(&operator.visit, rotated.await, page(&pages, &operator, Some(Action::Rotate))).await
 }
 
 /// `POST /console/keys/remove`, with `key` and `password`.
@@ -126,16 +120,6 @@ pub(super) async fn remove(
         removed.ok_or(Refusal::known(ApiError::NotFound, |t| t.console.no_such_key))?;
         done_everywhere(&pages, time, 0, Section::Keys.path()).await
     };
-    match removed.await {
-        Ok(response) => response,
-        Err(refusal) => failed(&pages, &operator, refusal, Action::Remove(id)).await,
-    }
-}
-
-async fn failed(pages: &Pages, operator: &Operator, refusal: Refusal, action: Action) -> Response {
-    if operator.visit.wants_json {
-        return refusal.told(operator.visit.language.messages()).0.into_response();
-    }
-    let page = page(pages, operator, Some(action)).await;
-    refused(&operator.visit, refusal, page, |page, problem| page.frame.problem = Some(problem))
+    let removed = removed.await;
+    conclude(&operator.visit, removed, page(&pages, &operator, Some(Action::Remove(id)))).await
 }

@@ -28,23 +28,21 @@ async fn page(pages: &Pages, operator: &Operator) -> Answer<OverviewPage> {
     let position = own.as_ref().map_or(0, |own| own.position.get());
     let index = verifier.index().stats();
 
-    let own_party = party(c.this_server.to_owned(), String::new(), verifier.staleness(), bound, "0".to_owned());
-    let (mut parties, mut warnings) = (vec![own_party], Vec::new());
-    if verifier.staleness().is_none_or(|staleness| staleness > bound) {
+    let own_health = Health::of(verifier.staleness(), bound);
+    let this = party(c.this_server, "", own_health, verifier.staleness(), bound, "0");
+    let (mut parties, mut warnings) = (vec![this], Vec::new());
+    if own_health == Health::Stale {
         warnings.push(serious(c.warn_stale.to_owned(), c.warn_stale_remedy));
     }
     match node.feed.other_nodes().await {
-        Ok(others) => parties.extend(others.into_iter().map(|other| {
-            let applied = other.applied.filter(|applied| own.as_ref().is_some_and(|own| own.log == applied.log));
+        Ok(others) => parties.extend(others.iter().map(|other| {
+            let applied =
+                other.applied.as_ref().filter(|applied| own.as_ref().is_some_and(|own| own.log == applied.log));
             let behind = applied.map(|applied| position.saturating_sub(applied.position.get()));
             let behind = behind.map_or_else(|| "?".to_owned(), |behind| behind.to_string());
-            Party {
-                // A node that is suspected to be gone.
-                health: if other.heartbeat == 0 { Health::Absent } else { Health::Fresh },
-                seconds: -1.0,
-                staleness: String::new(),
-                ..party(other.node, c.other_server.to_owned(), None, other.max_staleness, behind)
-            }
+            // A node that is suspected to be gone.
+            let health = if other.heartbeat == 0 { Health::Absent } else { Health::Fresh };
+            party(&other.node, c.other_server, health, None, other.max_staleness, &behind)
         })),
         Err(_) => warnings.push(serious(c.warn_nodes.to_owned(), c.warn_stale_remedy)),
     }
@@ -53,15 +51,13 @@ async fn page(pages: &Pages, operator: &Operator) -> Answer<OverviewPage> {
     for (client, group) in &following {
         let kind = format!("{} × {}", c.follower, group.followers);
         let behind = position.saturating_sub(group.applied.get()).to_string();
-        parties.push(party(client.clone(), kind, Some(group.silence), bound_of_followers, behind));
+        let (health, silence) = (Health::of(Some(group.silence), bound_of_followers), Some(group.silence));
+        parties.push(party(client, &kind, health, silence, bound_of_followers, &behind));
     }
     for client in node.clients.known() {
         let name = client.name.as_str();
         if client.can(Capability::Follow) && !following.iter().any(|(following, _)| following == name) {
-            parties.push(Party {
-                health: Health::Absent,
-                ..party(name.to_owned(), c.follower.to_owned(), None, bound_of_followers, String::new())
-            });
+            parties.push(party(name, c.follower, Health::Absent, None, bound_of_followers, ""));
         }
     }
     let silent: Vec<_> = parties.iter().skip(1).filter(|party| party.health != Health::Fresh).collect();
@@ -84,11 +80,11 @@ async fn page(pages: &Pages, operator: &Operator) -> Answer<OverviewPage> {
         warnings.push(serious(c.warn_audit.to_owned(), c.warn_audit_remedy));
     }
 
-    let stalest = parties.iter().max_by(|a, b| (a.seconds / a.bound).total_cmp(&(b.seconds / b.bound))).cloned();
-    let stalest = stalest.unwrap_or_else(|| party(String::new(), String::new(), None, bound, String::new()));
+    let share = |party: &&Party| party.seconds.map_or(-1.0, |seconds| seconds / party.bound);
+    let stalest = parties.iter().max_by(|a, b| share(a).total_cmp(&share(b))).cloned();
     let totals = node.metrics.totals();
-    let stalenesses = parties.iter().filter(|party| party.seconds >= 0.0 || party.health == Health::Absent);
-    let stalenesses = stalenesses.map(|party| json!([party.name, (party.seconds >= 0.0).then_some(party.seconds)]));
+    let stalenesses = parties.iter().filter(|party| party.seconds.is_some() || party.health == Health::Absent);
+    let stalenesses = stalenesses.map(|party| json!([party.name, party.seconds]));
     let sample = json!({
         "logouts": totals.logouts,
         "rejected": totals.rejected,
@@ -115,8 +111,6 @@ async fn page(pages: &Pages, operator: &Operator) -> Answer<OverviewPage> {
         logouts: totals.logouts,
         rejected: totals.rejected,
         revoked: totals.revoked,
-        bound: short(Duration::from_secs_f64(stalest.bound)),
-        bound_seconds: stalest.bound,
         stalest,
         entries: index.entries,
         memory: memory(index.bytes),
@@ -132,18 +126,16 @@ const fn serious(what: String, remedy: &'static str) -> Warning {
     Warning { what, remedy, is_serious: true }
 }
 
-/// Describes a server or followers; without a staleness it is not known to be complete.
-fn party(name: String, kind: String, staleness: Option<Duration>, bound: Duration, behind: String) -> Party {
-    let bound = bound.as_secs_f64();
-    let seconds = staleness.map_or(-1.0, |staleness| staleness.as_secs_f64());
+/// Describes a server or the followers of a client.
+fn party(name: &str, kind: &str, health: Health, staleness: Option<Duration>, bound: Duration, behind: &str) -> Party {
     Party {
-        name,
-        kind,
-        health: if staleness.is_some() { Health::of(seconds, bound) } else { Health::Stale },
-        seconds,
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        health,
+        seconds: staleness.map(|staleness| staleness.as_secs_f64()),
         staleness: staleness.map(short).unwrap_or_default(),
-        bound,
-        behind,
+        bound: bound.as_secs_f64(),
+        behind: behind.to_owned(),
     }
 }
 

@@ -1,24 +1,21 @@
-//! What is revoked, and revoking.
+//! Revocations: those in force, and new ones.
 
 use std::{collections::VecDeque, time::Duration};
 
 use adieu::{
-    SessionId, Subject, TokenId,
-    revocation::{Cursor, Position, RevokedClaim, Target, TargetKind},
+    Issuer, SessionId, Subject, TokenId,
+    revocation::{Cursor, Position, Revocation, RevocationLog, RevokedClaim, Target, TargetKind},
     session::RevocationTarget,
     time::Timestamp,
     token::KeyId,
 };
-use axum::{
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, response::Response};
 use serde_json::{Value, json};
 
 use super::{
     super::super::{revocation::Item, view::Part},
-    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, Wait, answer, argument, done_everywhere, input, quoted,
-    refused, url,
+    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, Wait, answer, argument, conclude, done_everywhere,
+    input, quoted, url,
 };
 use crate::{
     accounts::{self, Account},
@@ -168,11 +165,10 @@ pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Resp
             None => Ok(None),
         }
     };
-    let chosen: Result<Option<Confirm>, Refusal> = chosen.await;
-    let page = page(&pages, &operator, kind, value).await;
-    match chosen {
-        Ok(confirm) => answer(&operator.visit, page.map(|page| RevocationsPage { confirm, ..page })),
-        Err(refusal) => refused(&operator.visit, refusal, page, |page, problem| page.frame.problem = Some(problem)),
+    let page = page(&pages, &operator, kind, value.clone());
+    match chosen.await {
+        Ok(confirm) => answer(&operator.visit, page.await.map(|page| RevocationsPage { confirm, ..page })),
+        Err(refusal) => conclude(&operator.visit, Err(refusal), page).await,
     }
 }
 
@@ -184,90 +180,94 @@ async fn page(
 ) -> Answer<RevocationsPage> {
     let (page, frame) = operator.frame(pages, Section::Revocations).await?;
     let find = operator.query.text("find");
-    let after = operator.query.text("after").parse().ok();
-    let (rows, next) = read(pages, page.messages().console.for_ever, &find, after).await?;
+    let (log, head) = (pages.api.node.core.log(), pages.api.node.core.applied().borrow().clone());
+    let (found, next) = match head {
+        Some(head) if find.is_empty() => (newest(&**log, &head).await?, None),
+        Some(head) => search(&**log, &head, operator.query.text("after").parse().unwrap_or(0), &find).await?,
+        None => (vec![], None),
+    };
     let next = next.map(|after| url(Section::Revocations.path(), &[("find", &find), ("after", &after.to_string())]));
     let own = pages.api.node.sessions.issuer();
-    let claims = pages
-        .api
-        .settings
-        .revocable_claims(own.as_str())
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let rows = found.iter().map(|revocation| row(revocation, own, page.messages().console.for_ever)).collect();
+    let claims = pages.api.settings.revocable_claims(own.as_str());
+    let claims = claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let kind = kind.unwrap_or(RevocationKind::User);
     Ok(RevocationsPage { page, frame, confirm: None, kind, value, claims, find, rows, next })
 }
 
-/// Reads revocations in force: the last ones in the log, newest first, or those with this part of an id after a position.
-async fn read(
-    pages: &Pages,
-    for_ever: &str,
-    find: &str,
-    after: Option<u64>,
-) -> Result<(Vec<RevocationRow>, Option<u64>), ApiError> {
-    let node = &pages.api.node;
-    let (log, own) = (node.core.log(), node.sessions.issuer());
-    let Some(head) = node.core.applied().borrow().clone() else { return Ok((vec![], None)) };
-    let at = |position| Cursor { log: head.log.clone(), position: Position::new(position) };
-    let row = |revocation: adieu::revocation::Revocation| {
-        let parts = revocation.target.parts();
-        let issued_until = match revocation.target {
-            Target::Subject { .. } | Target::Everything { .. } | Target::Claim { .. } => parts.time,
-            _ => None,
-        };
-        let id = match &revocation.target {
-            Target::Claim { claim, .. } => format!("{}={}", claim.name(), claim.value()),
-            _ => parts.id.to_owned(),
-        };
-        RevocationRow {
-            kind: RevocationKind::Of(parts.kind),
-            id,
-            issuer: Some(&revocation.issuer).filter(|issuer| *issuer != own).map(ToString::to_string),
-            issued_until: issued_until.map(calendar::written).unwrap_or_default(),
-            kept_until: match revocation.lapses_at {
-                Timestamp::MAX => for_ever.to_owned(),
-                time => calendar::written(time),
-            },
-        }
-    };
-    if find.is_empty() {
-        // Entries have no position of their own here, and those that have lapsed are missing: reads ever more until there are enough.
-        let mut back = u64::try_from(PAGE).unwrap_or(u64::MAX);
+/// Returns the last revocations of the log that are in force, newest first.
+///
+/// Entries have no position of their own here, and those that have lapsed are missing: reads from ever further back until there are enough.
+async fn newest(log: &dyn RevocationLog, head: &Cursor) -> Result<Vec<Revocation>, adieu::Error> {
+    let mut back = u64::try_from(PAGE).unwrap_or(u64::MAX);
+    loop {
+        let start = head.position.get().saturating_sub(back);
+        let (mut last, mut cursor) = (VecDeque::new(), at(head, start));
         loop {
-            let start = head.position.get().saturating_sub(back);
-            let (mut last, mut cursor, mut read) = (VecDeque::new(), at(start), 0);
-            loop {
-                let page = log.read(Some(&cursor), Duration::ZERO).await?;
-                read += page.entries.len();
-                last.extend(page.entries);
-                while last.len() > PAGE {
-                    last.pop_front();
-                }
-                if page.complete || read > SEARCHED {
-                    break;
-                }
-                cursor = page.cursor;
+            let page = log.read(Some(&cursor), Duration::ZERO).await?;
+            last.extend(page.entries);
+            last.drain(..last.len().saturating_sub(PAGE));
+            if page.complete {
+                break;
             }
-            if last.len() >= PAGE || start == 0 {
-                return Ok((last.into_iter().rev().map(row).collect(), None));
-            }
-            back = back.saturating_mul(32);
+            cursor = page.cursor;
         }
+        if last.len() >= PAGE || start == 0 {
+            return Ok(last.into_iter().rev().collect());
+        }
+        back = back.saturating_mul(32);
     }
-    let (mut rows, mut cursor, mut read) = (Vec::new(), at(after.unwrap_or(0)), 0);
+}
+
+/// Returns revocations after a position with this part of an id, oldest first, and where to go on.
+async fn search(
+    log: &dyn RevocationLog,
+    head: &Cursor,
+    after: u64,
+    find: &str,
+) -> Result<(Vec<Revocation>, Option<u64>), adieu::Error> {
+    let (mut found, mut cursor, mut read) = (Vec::new(), at(head, after), 0);
     loop {
         let page = log.read(Some(&cursor), Duration::ZERO).await?;
         read += page.entries.len();
-        rows.extend(page.entries.into_iter().map(row).filter(|row| row.id.contains(find)));
+        found.extend(page.entries.into_iter().filter(|revocation| id(revocation).contains(find)));
         cursor = page.cursor;
         if page.complete {
-            return Ok((rows, None));
+            return Ok((found, None));
         }
-        if rows.len() >= PAGE || read >= SEARCHED {
-            return Ok((rows, Some(cursor.position.get())));
+        if found.len() >= PAGE || read >= SEARCHED {
+            return Ok((found, Some(cursor.position.get())));
         }
+    }
+}
+
+fn at(head: &Cursor, position: u64) -> Cursor {
+    Cursor { log: head.log.clone(), position: Position::new(position) }
+}
+
+/// Returns what is revoked, as people write it.
+fn id(revocation: &Revocation) -> String {
+    match &revocation.target {
+        Target::Claim { claim, .. } => format!("{}={}", claim.name(), claim.value()),
+        target => target.parts().id.to_owned(),
+    }
+}
+
+fn row(revocation: &Revocation, own: &Issuer, for_ever: &str) -> RevocationRow {
+    let parts = revocation.target.parts();
+    RevocationRow {
+        kind: RevocationKind::Of(parts.kind),
+        id: id(revocation),
+        issuer: Some(&revocation.issuer).filter(|issuer| *issuer != own).map(ToString::to_string),
+        // The time of a token is its expiry.
+        issued_until: match parts.kind {
+            TargetKind::Token => String::new(),
+            _ => parts.time.map(calendar::written).unwrap_or_default(),
+        },
+        kept_until: match revocation.lapses_at {
+            Timestamp::MAX => for_ever.to_owned(),
+            time => calendar::written(time),
+        },
     }
 }
 
@@ -303,15 +303,11 @@ pub(super) async fn revoke(
         }
         done_everywhere(&pages, time, sessions, Section::Revocations.path()).await
     };
-    match revoked.await {
-        Ok(response) => response,
-        Err(refusal) if operator.visit.wants_json => refusal.told(operator.visit.language.messages()).0.into_response(),
-        Err(refusal) => {
-            let confirm =
-                async { Chosen::read(&pages, kind?, &value).await.ok()?.confirm(&pages, &operator).await.ok() };
-            let confirm = confirm.await;
-            let page = page(&pages, &operator, kind, value).await.map(|page| RevocationsPage { confirm, ..page });
-            refused(&operator.visit, refusal, page, |page, problem| page.frame.problem = Some(problem))
-        }
-    }
+    let revoked = revoked.await;
+    let page = async {
+        let confirm = async { Chosen::read(&pages, kind?, &value).await.ok()?.confirm(&pages, &operator).await.ok() };
+        let confirm = confirm.await;
+        Ok(RevocationsPage { confirm, ..page(&pages, &operator, kind, value.clone()).await? })
+    };
+    conclude(&operator.visit, revoked, page).await
 }

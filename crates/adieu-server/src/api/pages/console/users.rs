@@ -8,8 +8,8 @@ use axum::{
 
 use super::{
     super::super::{admin::AccountChange, view::Part},
-    Answer, Client, Fields, MoreTime, Operator, Pages, Refusal, answer, argument, done, done_everywhere, encoded,
-    input, notice, refused, render, sessions, url,
+    Answer, Client, Fields, MoreTime, Operator, Pages, answer, argument, conclude, done, done_everywhere, encoded,
+    input, notice, render, sessions, url,
 };
 use crate::{
     accounts::{Account, Filter},
@@ -28,7 +28,7 @@ pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Resp
         let query = &operator.query;
         let (name, which) = (query.text("name"), UserFilter::with_value(&query.text("which")));
         let filter = Filter {
-            // A part of a name that no name has finds nobody, which is what the page says.
+            // A text that cannot be part of a name finds no user.
             name: NamePart::new(&name).ok(),
             is_admin: (which == UserFilter::Admins).then_some(true),
             is_disabled: (which == UserFilter::Disabled).then_some(true),
@@ -234,13 +234,6 @@ pub(super) async fn act(
             false => Ok(done(&path(id.as_str()))),
         }
     };
-    match acted.await {
-        Ok(response) => response,
-        Err(Refusal::Other(error @ ApiError::NotFound)) => notice(&operator.visit, error),
-        Err(refusal) if operator.visit.wants_json => refusal.told(operator.visit.language.messages()).0.into_response(),
-        Err(refusal) => {
-            let page = user(&pages, &operator, &id, Some(action)).await;
-            refused(&operator.visit, refusal, page, |page, problem| page.frame.problem = Some(problem))
-        }
-    }
+    let acted = acted.await;
+    conclude(&operator.visit, acted, user(&pages, &operator, &id, Some(action))).await
 }

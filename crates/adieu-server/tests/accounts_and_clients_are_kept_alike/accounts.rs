@@ -1,38 +1,16 @@
-//! The contract of the stores of accounts, clients and deliveries, tested on every engine.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Accounts.
 
 use std::time::Duration;
 
 use adieu::{Subject, time::Timestamp};
-use adieu_postgres::Postgres;
 use adieu_server::{
-    accounts::{self, Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, PasswordReset},
-    clients::{self, BackchannelLogout, Capability, Client, ClientName, ClientStore, Limits, SecretHash},
-    config::Rate,
-    deliveries::{self, DeliveryStore, Holder},
+    accounts::{Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, PasswordReset},
     password::PasswordHash,
     text::{NamePart, Username},
 };
-use adieu_sqlite::Sqlite;
 use tokio::task::JoinSet;
 
-/// Defines a test of each function for each engine.
-macro_rules! every_engine {
-    ($($test:ident)*) => {
-        every_engine!(sqlite: crate::OnFile, $($test)*);
-        every_engine!(postgres: crate::InDatabase, $($test)*);
-    };
-    ($engine:ident: $place:ty, $($test:ident)*) => {
-        mod $engine {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    super::$test::<$place>().await;
-                }
-            )*
-        }
-    };
-}
+use crate::Place;
 
 every_engine! {
     an_account_comes_back_as_it_was
@@ -42,7 +20,6 @@ every_engine! {
     accounts_are_listed_by_id_and_in_pages
     a_search_finds_the_accounts_that_meet_every_condition
     the_last_login_is_recorded_once_for_many
-    a_store_of_an_earlier_version_is_migrated
     each_change_changes_what_it_says
     a_token_resets_a_password_once
     the_last_administrator_stays
@@ -50,91 +27,6 @@ every_engine! {
     a_rehash_does_not_undo_a_new_password
     of_two_changes_of_one_password_one_applies
     where_users_log_in_from_is_kept_until_it_lapses
-    clients_come_and_go
-    one_node_at_a_time_holds_a_receiver
-    a_node_whose_clock_was_ahead_holds_no_receiver_for_long
-    all_of_it_is_there_when_it_is_opened_again
-}
-
-/// The database of an engine.
-trait Place: Sized {
-    type Store: AccountStore + ClientStore + DeliveryStore + Clone;
-
-    async fn empty() -> Self;
-
-    async fn open(&self) -> Self::Store;
-
-    /// Creates a store as earlier versions left it, with one user and one client.
-    async fn write_first_version(&self);
-}
-
-/// The tables of accounts of that version, for both engines, and a user.
-const FIRST_VERSION: &[&str] = &[
-    "CREATE TABLE account (
-        id TEXT PRIMARY KEY, username TEXT NOT NULL UNIQUE, password TEXT NOT NULL, password_version BIGINT NOT NULL,
-        is_admin BOOLEAN NOT NULL, is_disabled BOOLEAN NOT NULL, created_at BIGINT NOT NULL
-    );
-    INSERT INTO account VALUES ('1', 'jose', '$pbkdf2-sha256$29000$oDQGACCEMEZI6X3vXcsZ4w$Db3pJ3z5tRr1j9iFgW6zfLkoWjZEx7P3Ot9lzjIoLM4',
-        1, FALSE, FALSE, 1800000000)",
-    "CREATE TABLE known_address (pair BIGINT PRIMARY KEY, known_until BIGINT NOT NULL);
-    CREATE INDEX known_address_until ON known_address (known_until)",
-];
-
-/// The tables of clients before there were relying parties, for both engines, and a client.
-const CLIENTS_BEFORE: &[&str] = &[
-    "CREATE TABLE client (name TEXT PRIMARY KEY, secret TEXT NOT NULL, can TEXT NOT NULL, created_at BIGINT NOT NULL);
-    INSERT INTO client VALUES ('till', 'n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg', 'revoke', 1800000000)",
-    "ALTER TABLE client ADD COLUMN revocation_quota TEXT;
-    ALTER TABLE client ADD COLUMN revocation_horizon BIGINT",
-];
-const SECRET_HASH: &str = "n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg";
-
-struct OnFile(tempfile::TempDir);
-
-impl Place for OnFile {
-    type Store = Sqlite;
-
-    async fn empty() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    async fn open(&self) -> Sqlite {
-        let store = Sqlite::open(self.0.path().join("adieu.sqlite")).await.unwrap();
-        accounts::migrate(&store).await.unwrap();
-        clients::migrate(&store).await.unwrap();
-        deliveries::migrate(&store).await.unwrap();
-        store
-    }
-
-    async fn write_first_version(&self) {
-        let store = Sqlite::open(self.0.path().join("adieu.sqlite")).await.unwrap();
-        store.migrate("accounts", FIRST_VERSION).await.unwrap();
-        store.migrate("clients", CLIENTS_BEFORE).await.unwrap();
-    }
-}
-
-struct InDatabase(String);
-
-impl Place for InDatabase {
-    type Store = Postgres;
-
-    async fn empty() -> Self {
-        Self(test_servers::postgres_database().await)
-    }
-
-    async fn open(&self) -> Postgres {
-        let store = Postgres::connect(&self.0).await.unwrap();
-        accounts::migrate_postgres(&store).await.unwrap();
-        clients::migrate_postgres(&store).await.unwrap();
-        deliveries::migrate_postgres(&store).await.unwrap();
-        store
-    }
-
-    async fn write_first_version(&self) {
-        let store = Postgres::connect(&self.0).await.unwrap();
-        store.migrate("accounts", FIRST_VERSION).await.unwrap();
-        store.migrate("clients", CLIENTS_BEFORE).await.unwrap();
-    }
 }
 
 const HASHES: [&str; 2] = [
@@ -146,7 +38,7 @@ fn hash(which: usize) -> PasswordHash {
     PasswordHash::parse(HASHES[which]).unwrap()
 }
 
-fn account(id: &str, name: &str) -> Account {
+pub(crate) fn account(id: &str, name: &str) -> Account {
     Account {
         id: Subject::new(id).unwrap(),
         username: Username::new(name).unwrap(),
@@ -162,7 +54,7 @@ fn account(id: &str, name: &str) -> Account {
 }
 
 /// The comparable fields of an account.
-fn facts(account: &Account) -> impl PartialEq + std::fmt::Debug + use<> {
+pub(crate) fn facts(account: &Account) -> impl PartialEq + std::fmt::Debug + use<> {
     (
         account.id.to_string(),
         account.username.as_str().to_owned(),
@@ -372,20 +264,6 @@ async fn the_last_login_is_recorded_once_for_many<P: Place>() {
     assert_eq!(last_logins().await, [Some(10), Some(20)], "a late record does not replace a later login");
 }
 
-async fn a_store_of_an_earlier_version_is_migrated<P: Place>() {
-    let place = P::empty().await;
-    place.write_first_version().await;
-    let store = place.open().await;
-    let known = client("till", &[Capability::Revoke]);
-    let secret = SecretHash::from_text(SECRET_HASH).unwrap();
-    assert_eq!(store.clients().await.unwrap(), [Client { secret, ..known }]);
-    assert!(store.add_client(client("shop", &[])).await.unwrap());
-    let jose = store.by_username(&Username::new("jose").unwrap()).await.unwrap().unwrap();
-    assert_eq!(facts(&jose), facts(&account("1", "jose")));
-    store.add(vec![account("2", "ana")]).await.unwrap();
-    assert_eq!(store.list(&Filter::default(), None, 10).await.unwrap().len(), 2);
-}
-
 async fn each_change_changes_what_it_says<P: Place>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -557,88 +435,4 @@ async fn where_users_log_in_from_is_kept_until_it_lapses<P: Place>() {
     assert_eq!(store.known_addresses(at(10), 1).await.unwrap(), [known(7, 40)]);
     store.remember_address(known(8, 50), at(20)).await.unwrap();
     assert_eq!(store.known_addresses(at(0), 10).await.unwrap(), [known(8, 50), known(7, 40)], "what lapsed is gone");
-}
-
-fn client(name: &str, can: &[Capability]) -> Client {
-    Client::new(ClientName::new(name).unwrap(), can, Timestamp::from_unix(1_800_000_000)).unwrap().0
-}
-
-/// Lets a node claim the receiver `shop` for half a minute. Returns the cursor after which it delivers.
-async fn claim(store: &impl DeliveryStore, node: &str, now: u64) -> Option<String> {
-    let now = Timestamp::from_unix(now);
-    let holder = Holder { id: node.to_owned(), until: now.plus(Duration::from_secs(30)) };
-    let claimed = store.claim("shop", &holder, now, &"log.7".parse().unwrap()).await.unwrap();
-    claimed.map(|delivery| delivery.cursor.map(|cursor| cursor.to_string()).unwrap_or_default())
-}
-
-async fn one_node_at_a_time_holds_a_receiver<P: Place>() {
-    let place = P::empty().await;
-    let store = place.open().await;
-    let at = async |node, now| claim(&store, node, now).await;
-    assert_eq!(at("a", 1000).await.as_deref(), Some("log.7"));
-    assert_eq!((at("b", 1001).await, at("b", 1029).await), (None, None));
-    assert_eq!(at("a", 1029).await.as_deref(), Some("log.7"), "it goes on");
-    assert_eq!(at("b", 1058).await, None);
-    assert_eq!(at("b", 1059).await.as_deref(), Some("log.7"), "it has not gone on");
-    assert_eq!(at("a", 1060).await, None);
-    store.release("b").await.unwrap();
-    assert_eq!(at("a", 1060).await.as_deref(), Some("log.7"));
-    assert!(store.replay("shop").await.unwrap() && !store.replay("cart").await.unwrap());
-    let [delivery] = store.deliveries().await.unwrap().try_into().unwrap();
-    let holder = Holder { id: "a".to_owned(), until: Timestamp::from_unix(1090) };
-    assert!(!store.record(&delivery, &holder).await.unwrap(), "the claim ended");
-    assert_eq!(at("a", 1061).await.as_deref(), Some(""), "the beginning of the log");
-}
-
-async fn a_node_whose_clock_was_ahead_holds_no_receiver_for_long<P: Place>() {
-    let place = P::empty().await;
-    let store = place.open().await;
-    let at = async |node, now| claim(&store, node, now).await.is_some();
-    assert!(at("a", 1030).await);
-    assert!(!at("b", 1000).await, "clocks may differ by half a minute");
-    // A year ahead; then it stops, and comes back with another id.
-    assert!(at("a", 31_536_000).await);
-    assert!(at("b", 1000).await);
-    assert!(!at("a", 1001).await && at("a", 1030).await);
-}
-
-async fn clients_come_and_go<P: Place>() {
-    let place = P::empty().await;
-    let store = place.open().await;
-    assert_eq!(store.clients().await.unwrap(), []);
-    let to = |uri: &str, allow_private| Some(BackchannelLogout { uri: uri.to_owned(), allow_private });
-    let shop =
-        Client { backchannel_logout: to("https://shop.example/é'?a=\"", false), ..client("shop", &Capability::ALL) };
-    let cart = Client { backchannel_logout: to("http://10.0.0.1/", true), ..client("Cart.1", &[Capability::Follow]) };
-    let quota = Rate { burst: 500, per: Duration::from_secs(90) };
-    let limits = Limits { quota: Some(quota), horizon: Some(Duration::from_secs(86_401)) };
-    let nothing = Client { limits, ..client("_nothing", &[]) };
-    for client in [&shop, &cart, &nothing] {
-        assert!(store.add_client(client.clone()).await.unwrap());
-    }
-    assert!(!store.add_client(client("shop", &[])).await.unwrap(), "the name is taken");
-    assert_eq!(store.clients().await.unwrap(), [cart.clone(), nothing, shop.clone()], "by name");
-    for limits in [limits, Limits { quota: None, ..limits }, Limits { horizon: None, ..limits }, Limits::default()] {
-        assert!(store.limit_client(&cart.name, limits).await.unwrap());
-        let kept = store.clients().await.unwrap();
-        assert_eq!(kept[0], Client { limits, ..cart.clone() });
-        assert_eq!(kept[2], shop, "the other client is unchanged");
-    }
-    assert!(!store.limit_client(&ClientName::new("other").unwrap(), limits).await.unwrap());
-    assert!(store.remove_client(&cart.name).await.unwrap());
-    assert!(!store.remove_client(&cart.name).await.unwrap());
-    assert_eq!(store.clients().await.unwrap().len(), 2);
-}
-
-async fn all_of_it_is_there_when_it_is_opened_again<P: Place>() {
-    let place = P::empty().await;
-    let shop = client("shop", &Capability::ALL);
-    {
-        let store = place.open().await;
-        store.add(vec![account("1", "jose")]).await.unwrap();
-        store.add_client(shop.clone()).await.unwrap();
-    }
-    let store = place.open().await;
-    assert_eq!(facts(&store.list(&Filter::default(), None, 10).await.unwrap()[0]), facts(&account("1", "jose")));
-    assert_eq!(store.clients().await.unwrap(), [shop]);
 }
