@@ -1,10 +1,9 @@
 //! Accounts.
 
-use std::time::Duration;
-
 use adieu::{Subject, time::Timestamp};
 use adieu_server::{
     accounts::{Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, PasswordReset},
+    clients::SecretHash,
     password::PasswordHash,
     text::{NamePart, Username},
 };
