@@ -1,7 +1,7 @@
 //! The pages of users, as requests: what a browser does with them is tested in `tests/browser`.
 
 use reqwest::{Response, header::HeaderMap};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{PASSWORD, TestApp};
 
@@ -362,4 +362,21 @@ async fn the_word_that_confirms_can_not_be_given_twice() {
     ];
     assert_eq!(boss.post("/console/revocations", &form, &[]).await.status(), 400);
     assert!(boss.is_logged_in().await);
+}
+
+#[tokio::test]
+async fn the_last_revocations_come_first_and_a_search_finds_all() {
+    let app = TestApp::start().await.with_admin("boss").await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let token = app.log_in("boss").await.access;
+    let revocations: Vec<_> = (0..250).map(|number| json!({ "token_id": format!("token-{number:03}") })).collect();
+    app.post("/revocations").token(&token).json(json!({ "revocations": revocations })).send().await.is(200);
+    let shown = async |query: &str| {
+        let page = boss.get(&format!("/console/revocations{query}"), "text/html").await.text().await.unwrap();
+        let ids = page.split("<bdi class=\"name\">token-").skip(1);
+        ids.map(|rest| rest.split('<').next().unwrap().parse().unwrap()).collect::<Vec<u32>>()
+    };
+    assert_eq!(shown("").await, (150..250).rev().collect::<Vec<_>>());
+    assert_eq!(shown("?find=token-1").await, (100..200).collect::<Vec<_>>());
+    assert_eq!(shown("?find=token-999").await, Vec::<u32>::new());
 }
