@@ -21,20 +21,19 @@ import { LAUNCH } from './chromium.mjs';
 
 const PASSWORD = 'correct horse battery staple';
 
-/** A folder of a test. @param {TestContext} t */
-function temporary(t) {
-  const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
-  return folder;
-}
+/** A folder of a test. */
+const temporary = () => mkdtempSync(join(tmpdir(), 'adieu-'));
 
 /** Opens a browser of a person who does not block the cookies of other sites. @param {TestContext} t */
 async function openBrowser(t) {
-  const profile = temporary(t);
+  const profile = temporary();
   mkdirSync(join(profile, 'Default'));
   writeFileSync(join(profile, 'Default', 'Preferences'), JSON.stringify({ profile: { cookie_controls_mode: 0, block_third_party_cookies: false } }));
   const context = await chromium.launchPersistentContext(profile, { ...LAUNCH, ignoreHTTPSErrors: true });
-  t.after(() => context.close());
+  t.after(async () => {
+    await context.close();
+    rmSync(profile, { recursive: true, maxRetries: 5 });
+  });
   return context;
 }
 
@@ -49,7 +48,8 @@ async function site(t) {
 
 /** A proxy with TLS, as browsers require for the cookies, in front of a node. @param {TestContext} t @param {Node} node */
 async function withTls(t, node) {
-  const folder = temporary(t);
+  const folder = temporary();
+  t.after(() => rmSync(folder, { recursive: true }));
   const [key, cert] = ['key.pem', 'cert.pem'].map((file) => join(folder, file));
   const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'];
   const made = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1', '-keyout', key, '-out', cert];

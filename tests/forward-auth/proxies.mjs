@@ -89,7 +89,6 @@ export async function startProxy(t, name, { adieu, service, grpc = 1, change = (
   const example = join(ROOT, 'examples', name.toLowerCase());
   for (let attempt = 1; ; attempt += 1) {
     const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
-    t.after(() => rmSync(folder, { recursive: true, force: true }));
     const [front = 0, internal = 0] = await freePorts(2);
     cpSync(example, folder, { recursive: true });
     mkdirSync(join(folder, 'temp'), { recursive: true });
@@ -107,10 +106,12 @@ export async function startProxy(t, name, { adieu, service, grpc = 1, change = (
     const child = spawn(program, words, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH, HOME: folder } });
     // Stops it with a signal that it handles: a master of nginx that is killed leaves its workers behind.
     t.after(async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const exit = once(child, 'exit');
-      child.kill('SIGTERM');
-      await exit;
+      if (child.exitCode === null && child.signalCode === null) {
+        const exit = once(child, 'exit');
+        child.kill('SIGTERM');
+        await exit;
+      }
+      rmSync(folder, { recursive: true, maxRetries: 5 });
     });
     let said = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes) => (said += bytes));
