@@ -12,6 +12,7 @@
 mod account;
 mod admin;
 mod client;
+mod deliveries;
 mod discovery;
 mod docs;
 mod events;
@@ -235,6 +236,9 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(admin::issue_reset))
         .routes(routes!(admin::list_sessions_of_user, admin::end_sessions_of_user))
         .routes(routes!(admin::list_sessions))
+        .routes(routes!(deliveries::list_deliveries))
+        .routes(routes!(deliveries::replay_deliveries))
+        .routes(routes!(deliveries::skip_delivery))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(discovery::keys))

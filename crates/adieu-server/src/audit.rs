@@ -75,6 +75,8 @@ pub enum Event {
     KeyRemoved,
     /// A receiver of webhooks is sent everything again.
     DeliveriesReplayed,
+    /// A message is not sent to a receiver of webhooks, which it has blocked.
+    DeliverySkipped,
     /// The operator accepted that a backup was restored.
     RestoreAccepted,
     /// A backup of the store was written.
@@ -87,7 +89,7 @@ pub enum Event {
 
 impl Event {
     /// All kinds.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Login,
         Self::LoginFailed,
         Self::Logout,
@@ -110,6 +112,7 @@ impl Event {
         Self::KeyAdded,
         Self::KeyRemoved,
         Self::DeliveriesReplayed,
+        Self::DeliverySkipped,
         Self::RestoreAccepted,
         Self::StoreBackedUp,
         Self::StoreRestored,
@@ -142,6 +145,7 @@ impl Event {
             Self::KeyAdded => "key_added",
             Self::KeyRemoved => "key_removed",
             Self::DeliveriesReplayed => "deliveries_replayed",
+            Self::DeliverySkipped => "delivery_skipped",
             Self::RestoreAccepted => "restore_accepted",
             Self::StoreBackedUp => "store_backed_up",
             Self::StoreRestored => "store_restored",
@@ -165,6 +169,8 @@ pub struct Entry {
     pub client: Option<ClientName>,
     /// The receiver of webhooks concerned.
     pub receiver: Option<String>,
+    /// The id of the message concerned.
+    pub message_id: Option<String>,
     /// The id of the signing key concerned.
     pub key_id: Option<String>,
     /// The claim whose tokens were revoked.
@@ -224,6 +230,7 @@ impl Entry {
             actor = self.actor.as_ref().map(field::display),
             client = self.client.as_ref().map(field::display),
             receiver = self.receiver,
+            message_id = self.message_id,
             key_id = self.key_id,
             claim = self.claim.as_ref().map(|claim| field::display(claim.name())),
             claim_value = self.claim.as_ref().map(|claim| field::display(claim.value())),

@@ -4,20 +4,25 @@
 //!    answered with success is in the log, and so is delivered, also after a kill -9.
 //! 2. **At least once, in order.** The position advances once the receiver has accepted the message. A message that may have been lost is sent again,
 //!    with the same id. A revocation that lapses while its receiver fails is no longer sent: no token that it matches is valid. A logout
-//!    token that its receiver refuses again and again is passed over.
+//!    token that its receiver refuses again and again is passed over, and so is a message that an operator skips.
 //! 3. **Each on its own.** A slow or dead receiver delays no other receiver, and no request.
 //! 4. **One node at a time** delivers to a receiver. If two do, because the clocks of the nodes differ by more than half a minute, receivers get
 //!    messages twice.
 
+mod administration;
 mod destination;
 mod message;
 mod receiver;
 mod store;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use adieu::{
-    Error, Subject,
+    Error,
     retry::Backoff,
     revocation::{Cursor, Page, Revocation, RevocationLog},
     session::Sessions,
@@ -34,13 +39,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
+pub(crate) use administration::{DeliveryState, Operator, Skipped, replay, skip};
 pub use receiver::{Receiver, check_backchannel_logout, name_of_client};
 pub use store::{Delivery, DeliveryStore, Holder, is_migrated, is_migrated_postgres, migrate, migrate_postgres};
 
-use crate::{
-    audit::{Entry, Event},
-    clients::{BackchannelLogout, ClientName, Clients, MAX_AGE},
-};
+use crate::clients::{BackchannelLogout, ClientName, Clients, MAX_AGE};
 use receiver::Failure;
 
 /// For how long a node remains the holder of a receiver if it stops without a word.
@@ -59,19 +62,6 @@ const MAX_REFUSALS: u32 = 6;
 
 /// The id under which the only node of a store holds its receivers, so that it continues at once after a crash.
 const ONLY_NODE: &str = "only";
-
-/// Sends a receiver everything that is revoked now again, and records who asked. Returns `false` if there is no such receiver.
-///
-/// # Errors
-/// Fails if the store can't be written.
-pub(crate) async fn replay(store: &dyn DeliveryStore, receiver: &str, actor: Option<&Subject>) -> Result<bool, Error> {
-    if !store.replay(receiver).await? {
-        return Ok(false);
-    }
-    let entry = Entry { receiver: Some(receiver.to_owned()), actor: actor.cloned(), ..Entry::default() };
-    entry.record(Event::DeliveriesReplayed, None).await;
-    Ok(true)
-}
 
 /// The deliveries of a node. They end soon after it is dropped.
 pub struct Deliveries {
@@ -316,22 +306,24 @@ impl Task {
                     delivery.failures = delivery.failures.saturating_add(1);
                     delivery.failing_since.get_or_insert(now);
                     delivery.error = Some(why);
+                    delivery.message_id = Some(id);
                     return self.wait(delivery, delay).await;
                 }
             }
         }
         if delivery.cursor.as_ref() != Some(&page.cursor) {
-            delivery.cursor = Some(page.cursor);
-            delivery.delivered = None;
+            // If a message fails that is not in the page any more, it has lapsed.
+            delivery = Delivery { cursor: Some(page.cursor), delivered: None, ..delivery.unblocked() };
             self.store.record(&delivery, &self.held_for(LEASE)).await?;
         }
         Ok(())
     }
 
     /// Records a failure, and waits before the next attempt: no longer than until the receiver is this node's no more, or is sent
-    /// everything again.
-    async fn wait(&self, delivery: Delivery, delay: Duration) -> Result<(), Error> {
+    /// everything again, or is to skip the message.
+    async fn wait(&self, mut delivery: Delivery, delay: Duration) -> Result<(), Error> {
         let next = Instant::now() + delay;
+        delivery.next_attempt_at = Some(self.clock.now().plus(delay));
         while self.store.record(&delivery, &self.held_for(LEASE)).await? {
             let rest = next.saturating_duration_since(Instant::now());
             if rest.is_zero() {
@@ -342,17 +334,18 @@ impl Task {
         Ok(())
     }
 
-    /// Returns the messages of a page, without those up to the one that was delivered before.
+    /// Returns the messages of a page, each once, without those up to the one that was delivered or skipped before.
     fn messages<'p>(
         &'p self,
         page: &'p Page,
         delivered: Option<&str>,
     ) -> impl Iterator<Item = (String, &'p Revocation)> + use<'p> {
         let log = &page.cursor.log;
-        let ids = page.entries.iter().map(move |revocation| message::id(log, revocation));
-        let done =
-            delivered.and_then(|delivered| ids.clone().position(|id| id == delivered)).map_or(0, |last| last + 1);
-        ids.zip(&page.entries).skip(done).filter(|(_, revocation)| self.receiver.wants(revocation))
+        let mut seen = HashSet::new();
+        let all = page.entries.iter().map(|revocation| (message::id(log, revocation), revocation));
+        let each: Vec<_> = all.filter(|(id, _)| seen.insert(id.clone())).collect();
+        let last = delivered.and_then(|delivered| each.iter().position(|(id, _)| id == delivered));
+        each.into_iter().skip(last.map_or(0, |last| last + 1)).filter(|(_, revocation)| self.receiver.wants(revocation))
     }
 
     fn held_for(&self, duration: Duration) -> Holder {

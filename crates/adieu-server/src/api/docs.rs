@@ -278,6 +278,9 @@ answers! {
     NotDemoted "409" "ErrorBody" "It is the last administrator." [] {
         "last administrator" => {"code": 409, "message": "This is the last administrator.", "status": "Conflict"},
     }
+    NotBlocking "409" "ErrorBody" "This message does not block the receiver. Nothing was skipped." [] {
+        "another message" => {"code": 409, "message": "This message does not block the receiver.", "status": "Conflict"},
+    }
     PasswordChangeRequired "403" "ErrorBody" "The password is right, but must be changed first." [] {
         "change required" => {"code": 403, "error": "password_change_required", "message": "Change the password with POST /password/change, then log in.", "status": "Forbidden"},
     }

@@ -28,12 +28,21 @@ pub struct Delivery {
     pub failing_since: Option<Timestamp>,
     /// Why the last of them failed, or why the last message was passed over.
     pub error: Option<String>,
+    /// The id of the message that failed: the one after `delivered`, which blocks those after it.
+    pub message_id: Option<String>,
+    /// When it is sent again.
+    pub next_attempt_at: Option<Timestamp>,
 }
 
 impl Delivery {
     /// Returns the progress after a message, which was delivered unless there is an error.
     pub(super) fn after(self, message: String, error: Option<String>) -> Self {
-        Self { delivered: Some(message), failures: 0, failing_since: None, error, ..self }
+        Self { delivered: Some(message), failures: 0, failing_since: None, error, ..self }.unblocked()
+    }
+
+    /// Returns the progress once no message is known to fail.
+    pub(super) fn unblocked(self) -> Self {
+        Self { message_id: None, next_attempt_at: None, ..self }
     }
 }
 
@@ -91,6 +100,12 @@ pub trait DeliveryStore: Send + Sync + 'static {
     /// # Errors
     /// Fails if the store cannot be written.
     async fn replay(&self, receiver: &str) -> Result<bool, Error>;
+
+    /// Passes over this message if it is the one that blocks the receiver. Returns `false`, and changes nothing, if it is not.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written.
+    async fn skip(&self, receiver: &str, message_id: &str) -> Result<bool, Error>;
 }
 
 /// The table, the same in both engines but for the collation.
@@ -113,22 +128,29 @@ macro_rules! table {
 }
 use table;
 
+const ADD_NEXT_ATTEMPT: &str = "ALTER TABLE delivery ADD COLUMN next_attempt_at BIGINT";
+
 const CLAIM: &str = "INSERT INTO delivery (receiver, cursor, holder, held_until) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (receiver) DO UPDATE SET holder = $3, held_until = $4 \
     WHERE delivery.holder = $3 OR delivery.held_until <= $5 OR delivery.held_until > $6 \
-    RETURNING receiver, cursor, delivered, delivered_at, failures, failing_since, error";
+    RETURNING receiver, cursor, delivered, delivered_at, failures, failing_since, error, message_id, next_attempt_at";
 // Here too, the holder notices.
 const BEGIN: &str = "INSERT INTO delivery (receiver, cursor, holder, held_until) VALUES ($1, $2, '', 0) \
     ON CONFLICT (receiver) DO UPDATE SET cursor = $2, delivered = NULL, delivered_at = NULL, failures = 0, \
-    failing_since = NULL, error = NULL, holder = '', held_until = 0";
+    failing_since = NULL, error = NULL, message_id = NULL, next_attempt_at = NULL, holder = '', held_until = 0";
 const RECORD: &str = "UPDATE delivery SET cursor = $1, delivered = $2, delivered_at = $3, failures = $4, \
-    failing_since = $5, error = $6, held_until = $7 WHERE receiver = $8 AND holder = $9";
+    failing_since = $5, error = $6, message_id = $7, next_attempt_at = $8, held_until = $9 \
+    WHERE receiver = $10 AND holder = $11";
 const RELEASE: &str = "UPDATE delivery SET held_until = 0 WHERE holder = $1";
-const LIST: &str = "SELECT receiver, cursor, delivered, delivered_at, failures, failing_since, error FROM delivery \
-    ORDER BY receiver";
+const LIST: &str = "SELECT receiver, cursor, delivered, delivered_at, failures, failing_since, error, message_id, \
+    next_attempt_at FROM delivery ORDER BY receiver";
 // The holder notices with its next step that it is the holder no more.
 const REPLAY: &str = "UPDATE delivery SET cursor = '', delivered = NULL, failures = 0, failing_since = NULL, \
-    error = NULL, holder = '', held_until = 0 WHERE receiver = $1";
+    error = NULL, message_id = NULL, next_attempt_at = NULL, holder = '', held_until = 0 WHERE receiver = $1";
+// Here too.
+const SKIP: &str = "UPDATE delivery SET delivered = message_id, failures = 0, failing_since = NULL, \
+    error = error || ', skipped', message_id = NULL, next_attempt_at = NULL, holder = '', held_until = 0 \
+    WHERE receiver = $1 AND message_id = $2";
 
 /// Returns the latest time until which another node may be the holder at `now`. A claim that is longer is from a clock that was wrong:
 /// without this limit, it would hold for as long as the clock was ahead.

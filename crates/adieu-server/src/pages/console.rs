@@ -458,6 +458,9 @@ pub(crate) struct DeliveryRow {
     pub(crate) behind: String,
     pub(crate) delivered: String,
     pub(crate) error: String,
+    pub(crate) next_attempt: String,
+    /// Whether a message blocks those after it.
+    pub(crate) is_blocked: bool,
 }
 
 /// The deliveries.

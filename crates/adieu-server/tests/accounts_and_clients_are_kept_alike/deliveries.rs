@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use adieu::time::Timestamp;
-use adieu_server::deliveries::{DeliveryStore, Holder};
+use adieu_server::deliveries::{Delivery, DeliveryStore, Holder};
 
 use crate::Place;
 
 every_engine! {
     one_node_at_a_time_holds_a_receiver
     a_node_whose_clock_was_ahead_holds_no_receiver_for_long
+    only_the_message_that_blocks_a_receiver_is_skipped
 }
 
 /// Lets a node claim the receiver `shop` for half a minute. Returns the cursor after which it delivers.
@@ -49,4 +50,32 @@ async fn a_node_whose_clock_was_ahead_holds_no_receiver_for_long<P: Place>() {
     assert!(at("a", 31_536_000).await);
     assert!(at("b", 1000).await);
     assert!(!at("a", 1001).await && at("a", 1030).await);
+}
+
+async fn only_the_message_that_blocks_a_receiver_is_skipped<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    claim(&store, "a", 1000).await.unwrap();
+    assert!(!store.skip("shop", "").await.unwrap(), "nothing blocks it");
+    let [delivery] = store.deliveries().await.unwrap().try_into().unwrap();
+    let (id, since) = (Some("msg_1".to_owned()), Some(Timestamp::from_unix(1001)));
+    let failed = Delivery {
+        failures: 3,
+        failing_since: since,
+        error: Some("status 422".to_owned()),
+        message_id: id.clone(),
+        next_attempt_at: since,
+        ..delivery.clone()
+    };
+    let holder = Holder { id: "a".to_owned(), until: Timestamp::from_unix(1030) };
+    assert!(store.record(&failed, &holder).await.unwrap());
+    assert_eq!(store.deliveries().await.unwrap(), std::slice::from_ref(&failed));
+    assert!(!store.skip("shop", "msg_2").await.unwrap() && !store.skip("cart", "msg_1").await.unwrap());
+    assert_eq!(store.deliveries().await.unwrap(), std::slice::from_ref(&failed));
+    assert!(store.skip("shop", "msg_1").await.unwrap());
+    assert!(!store.skip("shop", "msg_1").await.unwrap(), "twice");
+    let error = Some("status 422, skipped".to_owned());
+    assert_eq!(store.deliveries().await.unwrap(), [Delivery { delivered: id, error, ..delivery }]);
+    assert!(!store.record(&failed, &holder).await.unwrap(), "the claim ended");
+    assert!(claim(&store, "b", 1002).await.is_some());
 }

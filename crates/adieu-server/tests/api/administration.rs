@@ -30,7 +30,7 @@ async fn nobody_else_may() {
         );
         count += 1;
     }
-    assert_eq!(count, 12);
+    assert_eq!(count, 15);
 }
 
 #[tokio::test]

@@ -49,6 +49,9 @@ fn the_routes_are_these() {
     /.well-known/oauth-authorization-server GET
     /admin/sessions GET
     /backchannel-logout POST
+    /deliveries GET
+    /deliveries/{receiver}/replay POST
+    /deliveries/{receiver}/skip POST
     /events POST
     /global-token-revocation POST
     /introspect POST
@@ -174,6 +177,11 @@ async fn each_documented_status_can_be_had() {
     missing.get_mut(&("POST".into(), "/register".into())).unwrap().retain(|status| *status != 403);
     // A stream, which does not end: `session_events.rs` has it.
     missing.get_mut(&("GET".into(), "/sessions/events".into())).unwrap().retain(|status| ![200, 429].contains(status));
+    // These need a receiver: `deliveries/operators.rs` has it.
+    for call in ["replay", "skip"] {
+        let path = format!("/deliveries/{{receiver}}/{call}");
+        missing.get_mut(&("POST".into(), path)).unwrap().retain(|status| ![200, 409].contains(status));
+    }
     // That needs thousands of requests.
     missing.get_mut(&("GET".into(), "/revocations".into())).unwrap().retain(|status| *status != 429);
 
@@ -213,6 +221,10 @@ async fn each_documented_status_can_be_had() {
         ("DELETE", "/user/{id}?wait=x", &boss_id, Some(&boss), None),
         ("GET", "/users", "", Some(&boss), None),
         ("GET", "/users?limit=x", "", Some(&boss), None),
+        ("GET", "/deliveries", "", Some(&boss), None),
+        ("POST", "/deliveries/{receiver}/replay", "", Some(&boss), None),
+        ("POST", "/deliveries/{receiver}/skip?message_id=x", "", Some(&boss), None),
+        ("POST", "/deliveries/{receiver}/skip", "", Some(&boss), None),
         ("GET", "/admin/sessions", "", Some(&boss), None),
         ("GET", "/admin/sessions?x=1", "", Some(&boss), None),
         ("GET", "/users/{id}/sessions", &user, Some(&boss), None),

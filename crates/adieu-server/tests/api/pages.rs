@@ -266,7 +266,12 @@ fn changes(user: &str, key: &str) -> Vec<Change> {
         revocation("everything", "", true),
         ("/console/keys/rotate".to_owned(), vec![], true),
         ("/console/keys/remove".to_owned(), vec![("key", key.to_owned())], true),
-        ("/console/deliveries".to_owned(), vec![("receiver", "x".to_owned())], false),
+        ("/console/deliveries/replay".to_owned(), vec![("receiver", "x".to_owned())], false),
+        (
+            "/console/deliveries/skip".to_owned(),
+            vec![("receiver", "x".to_owned()), ("message_id", "x".to_owned())],
+            false,
+        ),
         ("/console/token".to_owned(), vec![("token", "x".to_owned())], false),
     ]
 }
@@ -327,6 +332,7 @@ async fn no_page_of_the_console_is_for_others_and_no_get_changes_anything() {
         "/clients",
         "/keys?remove=x",
         "/deliveries?replay=x",
+        "/deliveries?skip=x",
         "/audit?export",
     ] {
         let path = format!("/console{page}");

@@ -38,6 +38,7 @@ pub(crate) struct Receiver {
 struct Shared {
     messages: Mutex<Vec<(BTreeMap<String, String>, String)>>,
     refused: Mutex<Vec<String>>,
+    unwanted: Mutex<Option<String>>,
     status: AtomicU16,
 }
 
@@ -59,6 +60,11 @@ impl Receiver {
         self.shared.status.store(status, SeqCst);
     }
 
+    /// Refuses messages that contain this, with 422, and no others.
+    pub(crate) fn refuse(&self, unwanted: Option<&str>) {
+        *self.shared.unwanted.lock().unwrap() = unwanted.map(str::to_owned);
+    }
+
     /// The bodies of the messages that it did not accept.
     pub(crate) fn refused(&self) -> Vec<String> {
         self.shared.refused.lock().unwrap().clone()
@@ -77,11 +83,14 @@ impl Drop for Receiver {
 }
 
 async fn receive(shared: &Shared, headers: &HeaderMap, body: &Bytes) -> Response {
-    let status = shared.status.load(SeqCst);
+    let mut status = shared.status.load(SeqCst);
     if status == SILENT {
         std::future::pending::<()>().await;
     }
     let body = String::from_utf8(body.to_vec()).unwrap();
+    if shared.unwanted.lock().unwrap().as_ref().is_some_and(|unwanted| body.contains(unwanted)) {
+        status = 422;
+    }
     if status >= 300 {
         shared.refused.lock().unwrap().push(body);
         let mut refusal = (StatusCode::from_u16(status).unwrap(), [(LOCATION, "/elsewhere")]).into_response();

@@ -20,12 +20,12 @@ const OLD_SECRET: &str = "whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=";
 
 impl Receiver {
     /// The bodies of the accepted messages.
-    fn bodies(&self) -> Vec<Value> {
+    pub(crate) fn bodies(&self) -> Vec<Value> {
         self.messages().iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect()
     }
 
     /// The ids of the sessions that accepted messages name.
-    fn sessions(&self) -> Vec<String> {
+    pub(crate) fn sessions(&self) -> Vec<String> {
         let session = |body: &Value| body["data"]["session"].as_str().map(str::to_owned);
         self.bodies().iter().filter_map(session).collect()
     }
@@ -35,7 +35,7 @@ impl Receiver {
         self.messages().iter().map(|(headers, _)| headers["webhook-id"].clone()).collect()
     }
 
-    fn setting(&self, name: &str, secret_file: &Path, more: &str) -> String {
+    pub(crate) fn setting(&self, name: &str, secret_file: &Path, more: &str) -> String {
         let (address, file) = (&self.address, secret_file.display());
         format!(
             r#"{{ name = "{name}", url = "http://{address}/hook", secret_file = "{file}", allow_private = true{more} }}"#
@@ -43,21 +43,21 @@ impl Receiver {
     }
 }
 
-struct Secret(TempDir);
+pub(crate) struct Secret(TempDir);
 
 impl Secret {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), format!("{SECRET}\n{OLD_SECRET}\n")).unwrap();
         Self(folder)
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.0.path().join("secret")
     }
 }
 
-fn adieu(receivers: &[String]) -> Adieu {
+pub(crate) fn adieu(receivers: &[String]) -> Adieu {
     Adieu::new(env!("CARGO_BIN_EXE_adieu")).with("ADIEU_WEBHOOK", format!("[{}]", receivers.join(", ")))
 }
 

@@ -7,6 +7,7 @@
 
 mod audit;
 mod clients;
+mod deliveries;
 mod keys;
 mod overview;
 mod revocations;
@@ -59,7 +60,9 @@ pub(super) fn router() -> Router<Pages> {
         .route("/console/keys", get(keys::list))
         .route("/console/keys/rotate", post(keys::rotate))
         .route("/console/keys/remove", post(keys::remove))
-        .route("/console/deliveries", get(clients::list_deliveries).post(clients::replay))
+        .route("/console/deliveries", get(deliveries::list))
+        .route("/console/deliveries/replay", post(deliveries::replay))
+        .route("/console/deliveries/skip", post(deliveries::skip))
         .route("/console/audit", get(audit::search))
 }
 

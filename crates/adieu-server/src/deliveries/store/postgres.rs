@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    BEGIN, CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, latest_claim, read, table, written,
+    ADD_NEXT_ATTEMPT, BEGIN, CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, SKIP, latest_claim,
+    read, table, written,
 };
 
 /// The steps that brought the table to where it is.
-const SCHEMA: &[&str] = &[table!("TEXT COLLATE \"C\"")];
+const SCHEMA: &[&str] =
+    &[table!("TEXT COLLATE \"C\""), "ALTER TABLE delivery ADD COLUMN message_id TEXT COLLATE \"C\"", ADD_NEXT_ATTEMPT];
 
 /// Brings the table of deliveries in PostgreSQL up to date.
 ///
@@ -55,6 +57,8 @@ impl DeliveryStore for Postgres {
             .bind(i64::from(delivery.failures))
             .bind(delivery.failing_since.map(seconds))
             .bind(&delivery.error)
+            .bind(&delivery.message_id)
+            .bind(delivery.next_attempt_at.map(seconds))
             .bind(seconds(holder.until))
             .bind(&delivery.receiver)
             .bind(&holder.id);
@@ -76,6 +80,10 @@ impl DeliveryStore for Postgres {
     async fn replay(&self, receiver: &str) -> Result<bool, Error> {
         Ok(self.execute(sqlx::query(REPLAY).bind(receiver)).await? == 1)
     }
+
+    async fn skip(&self, receiver: &str, message_id: &str) -> Result<bool, Error> {
+        Ok(self.execute(sqlx::query(SKIP).bind(receiver).bind(message_id)).await? == 1)
+    }
 }
 
 fn seconds(time: Timestamp) -> i64 {
@@ -96,6 +104,8 @@ fn delivery(row: &PgRow) -> Result<Delivery, Error> {
             failures: u32::try_from(row.try_get::<i64, _>(4)?).unwrap_or(u32::MAX),
             failing_since: time(5)?,
             error: row.try_get(6)?,
+            message_id: row.try_get(7)?,
+            next_attempt_at: time(8)?,
         };
         Ok((delivery, row.try_get::<&str, _>(1)?))
     };

@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{
-    BEGIN, CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, latest_claim, read, table, written,
+    ADD_NEXT_ATTEMPT, BEGIN, CLAIM, Delivery, DeliveryStore, Holder, LIST, RECORD, RELEASE, REPLAY, SKIP, latest_claim,
+    read, table, written,
 };
 
 /// The steps that brought the table to where it is.
-const SCHEMA: &[&str] = &[concat!(table!("TEXT"), " WITHOUT ROWID;")];
+const SCHEMA: &[&str] =
+    &[concat!(table!("TEXT"), " WITHOUT ROWID;"), "ALTER TABLE delivery ADD COLUMN message_id TEXT", ADD_NEXT_ATTEMPT];
 
 /// Brings the table of deliveries up to date.
 ///
@@ -56,6 +58,8 @@ impl DeliveryStore for Sqlite {
                 delivery.failures,
                 delivery.failing_since.map(Timestamp::as_unix),
                 delivery.error,
+                delivery.message_id,
+                delivery.next_attempt_at.map(Timestamp::as_unix),
                 holder.until.as_unix(),
                 delivery.receiver,
                 holder.id,
@@ -86,6 +90,11 @@ impl DeliveryStore for Sqlite {
         let receiver = receiver.to_owned();
         self.transact(move |connection| Ok(connection.prepare_cached(REPLAY)?.execute([&receiver])? == 1)).await
     }
+
+    async fn skip(&self, receiver: &str, message_id: &str) -> Result<bool, Error> {
+        let (receiver, id) = (receiver.to_owned(), message_id.to_owned());
+        self.transact(move |connection| Ok(connection.prepare_cached(SKIP)?.execute([&receiver, &id])? == 1)).await
+    }
 }
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
@@ -99,5 +108,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         failures: row.get(4)?,
         failing_since: row.get::<_, Option<u64>>(5)?.map(Timestamp::from_unix),
         error: row.get(6)?,
+        message_id: row.get(7)?,
+        next_attempt_at: row.get::<_, Option<u64>>(8)?.map(Timestamp::from_unix),
     })
 }
