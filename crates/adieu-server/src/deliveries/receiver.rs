@@ -1,6 +1,9 @@
 //! Receivers: what each gets about a revocation, and one attempt to send it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use adieu::{
     Error, Issuer,
@@ -13,7 +16,7 @@ use adieu_events::WebhookSecrets;
 use anyhow::{Context as _, bail, ensure};
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode, Url,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 
 use super::{destination, message};
@@ -122,7 +125,7 @@ impl Receiver {
         // Nothing of the body of the answer is read.
         match request.send().await {
             Ok(answer) if self.is_success(answer.status()) => Ok(()),
-            Ok(answer) => Err(self.failure(&answer)),
+            Ok(answer) => Err(self.failure(&answer, now)),
             Err(error) => Err(Failure::because(error.without_url().into())),
         }
     }
@@ -158,15 +161,25 @@ impl Receiver {
         }
     }
 
-    fn failure(&self, answer: &Response) -> Failure {
-        let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    fn failure(&self, answer: &Response, now: Timestamp) -> Failure {
         Failure {
             why: format!("status {}", answer.status().as_u16()),
-            retry_after: Duration::from_secs(seconds.unwrap_or(0)).min(MAX_RETRY_AFTER),
+            retry_after: retry_after(answer.headers(), now),
             // §2.8: the token is not valid, or the logout has failed.
             is_refusal: matches!(self.form, Form::LogoutToken { .. }) && answer.status() == StatusCode::BAD_REQUEST,
         }
     }
+}
+
+/// Returns how long the receiver asks to be left alone: for a number of seconds, or until a date (RFC 9110 §10.2.3).
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Duration {
+    let value = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let until = || {
+        let date = httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(Timestamp::from_unix(date.as_secs()).since(now))
+    };
+    let asked = value.parse().ok().map(Duration::from_secs).or_else(until);
+    asked.unwrap_or_default().min(MAX_RETRY_AFTER)
 }
 
 /// Returns who has logged out by a revocation, if a logout token can say that.

@@ -1,7 +1,7 @@
 //! Operators see what waits for a receiver, send it everything again, and skip the message that blocks it and no other: by the API, in the
 //! console and on the command line.
 
-use std::{collections::BTreeSet, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, path::PathBuf, process::Command, time::SystemTime};
 
 use reqwest::{Method, header::SET_COOKIE};
 use serde_json::{Value, json};
@@ -172,6 +172,27 @@ async fn a_command_skips_what_blocks_and_a_replay_sends_it_again_also_when_the_s
     assert_eq!(blocked.call(Method::POST, "/deliveries/cart/replay").await.0, 404);
     assert_eq!(blocked.call(Method::POST, "/deliveries/shop/replay").await.0, 200);
     blocked.receives(&[first, third, fourth, first, second, third, fourth]).await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_in_the_log_twice_is_skipped_once() {
+    let (receiver, secret) = (Receiver::start(200).await, Secret::new());
+    let server = adieu(&[receiver.setting("shop", &secret.file(), "")]).start().await;
+    let client = server.add_client("service", "revoke").await;
+    receiver.refuse(Some("twice"));
+    let expires_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 600;
+    let revocation = |id: &str| json!({ "token_id": id, "expires_at": expires_at });
+    let all =
+        json!({ "revocations": [revocation("twice"), revocation("once"), revocation("twice"), revocation("last")] });
+    assert_eq!(server.revoke(&client, "", all).await.0, 200);
+    let row = async || listed(&server).await.remove(0);
+    server.becomes("it is blocked", async || row().await["message_id"].is_string()).await;
+    assert_eq!(row().await["behind"], 4);
+    let message_id = row().await["message_id"].as_str().unwrap().to_owned();
+    server.command(&["delivery", "skip", "shop", &message_id]).await;
+    server.becomes("everything is read", async || row().await["behind"] == 0).await;
+    let received: Vec<_> = receiver.bodies().iter().map(|body| body["data"]["token_id"].clone()).collect();
+    assert_eq!(received, ["once", "last"]);
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@ struct Shared {
     messages: Mutex<Vec<(BTreeMap<String, String>, String)>>,
     refused: Mutex<Vec<String>>,
     unwanted: Mutex<Option<String>>,
+    retry_after: Mutex<Option<String>>,
     status: AtomicU16,
 }
 
@@ -63,6 +64,11 @@ impl Receiver {
     /// Refuses messages that contain this, with 422, and no others.
     pub(crate) fn refuse(&self, unwanted: Option<&str>) {
         *self.shared.unwanted.lock().unwrap() = unwanted.map(str::to_owned);
+    }
+
+    /// Refuses messages with this `Retry-After`.
+    pub(crate) fn ask_for_delay(&self, retry_after: &str) {
+        *self.shared.retry_after.lock().unwrap() = Some(retry_after.to_owned());
     }
 
     /// The bodies of the messages that it did not accept.
@@ -94,8 +100,8 @@ async fn receive(shared: &Shared, headers: &HeaderMap, body: &Bytes) -> Response
     if status >= 300 {
         shared.refused.lock().unwrap().push(body);
         let mut refusal = (StatusCode::from_u16(status).unwrap(), [(LOCATION, "/elsewhere")]).into_response();
-        if status == 429 {
-            refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("600"));
+        if let Some(retry_after) = &*shared.retry_after.lock().unwrap() {
+            refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_str(retry_after).unwrap());
         }
         return refusal;
     }

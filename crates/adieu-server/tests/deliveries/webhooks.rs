@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::{Value, json};
@@ -202,6 +202,7 @@ async fn what_was_delivered_can_be_delivered_again() {
 #[tokio::test]
 async fn a_replay_does_not_wait_until_the_receiver_wants_the_next_attempt() {
     let (receiver, secret) = (Receiver::start(429).await, Secret::new());
+    receiver.ask_for_delay("600");
     let server = adieu(&[receiver.setting("shop", &secret.file(), "")]).start().await;
     server.register("jose").await;
     let ended = log_in_and_out(&server).await;
@@ -210,6 +211,37 @@ async fn a_replay_does_not_wait_until_the_receiver_wants_the_next_attempt() {
     server.command(&["delivery", "replay", "shop"]).await;
     server.becomes("it is told at once", async || !receiver.bodies().is_empty()).await;
     assert_eq!(receiver.sessions(), [ended]);
+}
+
+#[tokio::test]
+async fn a_receiver_says_when_it_wants_the_next_attempt() {
+    let in_five_minutes = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(300));
+    let cases = [
+        ("seconds", "120", 118..126),
+        ("many-seconds", "86400", 598..606),
+        ("date", in_five_minutes.as_str(), 290..306),
+        ("far-date", "Fri, 31 Dec 9999 23:59:59 GMT", 598..606),
+        ("past-date", "Sun, 06 Nov 1994 08:49:37 GMT", 0..60),
+        ("no-date", "soon", 0..60),
+    ];
+    let (mut receivers, mut settings, secret) = (Vec::new(), Vec::new(), Secret::new());
+    for (name, retry_after, _) in &cases {
+        let receiver = Receiver::start(503).await;
+        receiver.ask_for_delay(retry_after);
+        settings.push(receiver.setting(name, &secret.file(), ""));
+        receivers.push(receiver);
+    }
+    let server = adieu(&settings).start().await;
+    server.register("jose").await;
+    log_in_and_out(&server).await;
+    let failing = async || listed(&server).await.iter().filter(|row| row["next_attempt_at"].is_u64()).count();
+    server.becomes("all have failed", async || failing().await == cases.len()).await;
+    let rows = listed(&server).await;
+    for (name, _, expected) in &cases {
+        let row = rows.iter().find(|row| row["receiver"] == *name).unwrap();
+        let delay = row["next_attempt_at"].as_u64().unwrap() - row["failing_since"].as_u64().unwrap();
+        assert!(expected.contains(&delay), "{row}");
+    }
 }
 
 #[tokio::test]
