@@ -40,6 +40,7 @@ def settings():
             continue
         text = []
         facts = []
+        reload = None
         *comments, assignment = block.strip().splitlines()
         name = re.match(r"#?(\w+) =", assignment)[1]
         for line in map(comment, comments):
@@ -47,9 +48,12 @@ def settings():
                 facts.append(f"Environment: `{variable[1]}`")
             elif default := re.fullmatch(r"Default value: (.*)", line):
                 facts.append(f"Default: `{default[1]}`")
+            elif line in ("A reload applies a change.", "A change needs a restart."):
+                reload = line
             else:
                 text.append(line)
-        page += f"\n## `{name}`\n\n" + "\n".join(text).strip() + "\n\n" + " · ".join(reversed(facts)) + "\n"
+        assert reload, name
+        page += f"\n## `{name}`\n\n" + "\n".join(text).strip() + "\n\n" + " · ".join([*reversed(facts), reload]) + "\n"
     return page
 
 

@@ -42,8 +42,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use adieu::{Subject, session::Sessions};
+use adieu::session::Sessions;
 use adieu_axum::Guard;
+use arc_swap::ArcSwap;
 use axum::{
     BoxError, Router,
     body::Bytes,
@@ -67,7 +68,7 @@ use self::{
 };
 use crate::{
     address::TrustedProxies, clients::Clients, config::Settings, error::ApiError, feed::Feed, metrics::Metrics,
-    node::Node, shares::Shares,
+    node::Node,
 };
 
 /// The state that handlers share.
@@ -79,7 +80,6 @@ struct Shared {
     settings: Settings,
     proxies: TrustedProxies,
     guard: Guard,
-    streams: Arc<Shares<Subject>>,
 }
 
 impl Deref for Api {
@@ -117,8 +117,11 @@ impl FromRef<Api> for Feed {
 /// The API of a server: a [`Router`], and in front of it the routes that decide about a token in memory. Clones share everything.
 ///
 /// Every response passes through the same middleware, which counts and logs it, ends what takes too long, and turns a panic into a 500.
+///
+/// The routes hold the settings. A reload builds new routes and replaces all of them at once, so that a request sees the old settings
+/// or the new ones.
 #[derive(Clone)]
-pub struct ApiService(Arc<Routes>);
+pub struct ApiService(Arc<ArcSwap<Routes>>);
 
 struct Routes {
     middleware: Middleware,
@@ -133,7 +136,12 @@ impl ApiService {
             .fallback(async || ApiError::NotFound)
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .layer(middleware.clone());
-        Self(Arc::new(Routes { middleware, verdicts, router }))
+        Self(Arc::new(ArcSwap::from_pointee(Routes { middleware, verdicts, router })))
+    }
+
+    /// Answers requests from now on, at all clones, as `newer` does.
+    pub(crate) fn replace(&self, newer: &Self) {
+        self.0.store(newer.0.load_full());
     }
 }
 
@@ -151,9 +159,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Some(route) = verify::Route::find(request.uri().path()) else {
-            return Box::pin(self.0.router.clone().call(request));
+            let mut router = self.0.load().router.clone();
+            return Box::pin(router.call(request));
         };
-        let routes = Arc::clone(&self.0);
+        let routes = self.0.load_full();
         Box::pin(async move {
             let verdict = |request: Request<B>| routes.verdicts.answer(route, request.into_parts().0);
             Ok(routes.middleware.answer_at_once(route.template(), request, verdict).await)
@@ -171,8 +180,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<ApiService, adieu::
     let issuer = node.sessions.issuer().clone();
     let verdicts = Verdicts::new(guard.clone(), sources, issuer, Arc::clone(&node.clock));
     let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
-    let streams = Shares::at_most(session_events::MAX_STREAMS);
-    let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard, streams }));
+    let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard }));
 
     let pages = match settings.pages {
         true => pages::router(api.clone())?,

@@ -85,11 +85,13 @@ pub enum Event {
     StoreRestored,
     /// A store was copied into another.
     StoreCopied,
+    /// Settings of the running server changed.
+    SettingsReloaded,
 }
 
 impl Event {
     /// All kinds.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Login,
         Self::LoginFailed,
         Self::Logout,
@@ -117,6 +119,7 @@ impl Event {
         Self::StoreBackedUp,
         Self::StoreRestored,
         Self::StoreCopied,
+        Self::SettingsReloaded,
     ];
 
     /// Returns the name in the log.
@@ -150,6 +153,7 @@ impl Event {
             Self::StoreBackedUp => "store_backed_up",
             Self::StoreRestored => "store_restored",
             Self::StoreCopied => "store_copied",
+            Self::SettingsReloaded => "settings_reloaded",
         }
     }
 }
@@ -177,6 +181,8 @@ pub struct Entry {
     pub claim: Option<RevokedClaim>,
     /// The source and the target of a copy, without passwords.
     pub copied: Option<(String, String)>,
+    /// The names of the settings that changed.
+    pub settings: Option<String>,
     /// The issuer of the subject, session or token, if it is not this server: the same id is another user there.
     pub issuer: Option<Issuer>,
     /// The scope of a logout, or the target of a revocation.
@@ -236,6 +242,7 @@ impl Entry {
             claim_value = self.claim.as_ref().map(|claim| field::display(claim.value())),
             from = self.copied.as_ref().map(|(from, _)| field::display(from)),
             to = self.copied.as_ref().map(|(_, to)| field::display(to)),
+            settings = self.settings,
             issuer = self.issuer.as_ref().map(field::display),
             scope = self.scope,
             kind = self.received.map(|(kind, _)| kind),

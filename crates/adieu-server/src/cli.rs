@@ -40,6 +40,7 @@ use std::{
 
 use adieu_sqlite::wait_until_closed;
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use clap::{Parser, Subcommand};
 use tokio::{
     net::TcpListener,
@@ -48,19 +49,26 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-#[cfg(unix)]
-use crate::notify::Notifier;
 use crate::{
     api,
     audit::{Trail, Via},
     config::{Flags, ListenAddress, Registration, Settings, StoreAddress, redacted, written_duration},
     deliveries::{Deliveries, Receiver},
     exposure::exposures,
-    listen::{Bounds, Drained, Listeners, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
-    logging,
+    listen::{
+        Bounds, Drained, Listeners, LiveBounds, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve,
+    },
+    logging::{self, Logging},
     metrics::{self, Metrics},
     node::Node,
     relay::{self, Relay},
+};
+#[cfg(unix)]
+use crate::{
+    api::ApiService,
+    listen::asked_to_reload,
+    notify::Notifier,
+    reload::{Reload, Server},
 };
 
 /// Delay before a store is tried again at the start.
@@ -162,13 +170,13 @@ impl Command {
             Self::Serve(flags) => {
                 let settings = Settings::load(&flags, std::env::vars_os())?;
                 let trail = settings.audit_log.clone().map(|file| Trail::new(file, Via::Server));
-                let _logging = logging::start(settings.log_format, settings.log_level, trail);
-                let descriptors = raise_descriptor_limit();
+                let logging = Arc::new(logging::start(settings.log_format, settings.log_level, trail));
+                let process = Process { flags, logging, descriptors: raise_descriptor_limit() };
                 tokio::runtime::Builder::new_multi_thread()
                     .enable_all()
                     .build()
                     .context("the runtime could not be started")?
-                    .block_on(start(settings, descriptors))?;
+                    .block_on(start(process, settings))?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::User(arguments) => wait_for(arguments.run()),
@@ -201,7 +209,19 @@ fn wait_for(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
         })
 }
 
-async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<()> {
+/// What a server needs besides its settings.
+#[cfg_attr(not(unix), expect(dead_code, reason = "for a reload, which a signal asks for"))]
+struct Process {
+    flags: Flags,
+    /// Kept until the end, so that all lines are written.
+    logging: Arc<Logging>,
+    /// How many files may be open.
+    descriptors: Option<u64>,
+}
+
+async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
+    #[cfg(unix)]
+    let hangups = asked_to_reload().context("signals can't be received")?;
     for exposure in exposures(&settings) {
         tracing::warn!("{exposure}");
     }
@@ -216,8 +236,46 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let mut stop = pin!(asked_to_stop().context("signals can't be received")?);
     outlive_file_size_limit().context("signals can't be received")?;
     let addresses = listeners.addresses().context("the address is unknown")?;
+    let descriptors = descriptors_for_clients(&settings, process.descriptors);
+    let bounds: LiveBounds = Arc::new(ArcSwap::from_pointee(Bounds::from(&settings).within(descriptors)));
+    #[cfg(unix)]
+    let reload = |server, settings, api: &ApiService, notifier| {
+        let (api, bounds, tls) = (api.clone(), Arc::clone(&bounds), listeners.tls().cloned());
+        let (flags, logging) = (process.flags.clone(), Arc::clone(&process.logging));
+        let reload = Reload { flags, settings, server, api, bounds, descriptors, tls, logging, notifier };
+        tokio::spawn(reload.at(hangups))
+    };
     if let Some(url) = relay::followed(&settings)? {
-        return start_relay(listeners, &addresses, metrics_listener, &settings, url, descriptors, stop).await;
+        let relay = tokio::select! {
+            relay = once_reachable(&settings, async || Relay::open(&settings, url).await) => Arc::new(relay?),
+            () = &mut stop => return Ok(()),
+        };
+        let watching = relay.clients.start_watching();
+        print(&format!("{}\nit follows {}\n", listens_on(&addresses, &settings), redacted(url)))?;
+        let router = api::relay_router(Arc::clone(&relay), &settings)?;
+        let metrics = ServedMetrics::start(metrics_listener, &relay.metrics, &settings)?;
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        #[cfg(unix)]
+        let notifier = Arc::new(Notifier::start(router.clone()));
+        #[cfg(unix)]
+        let reloading =
+            reload(Server::Relay(Arc::clone(&relay)), Arc::clone(&settings), &router, Arc::clone(&notifier));
+        let stop = async {
+            stop.await;
+            #[cfg(unix)]
+            {
+                reloading.abort();
+                notifier.stopping();
+            }
+            relay.is_leaving.send_replace(true);
+            sleep(settings.load().shutdown_delay).await;
+            relay.feed.hub.end_waiting();
+        };
+        let drained = serve(listeners, router, Arc::clone(&bounds), stop).await;
+        drop(watching);
+        metrics.end().await?;
+        tracing::info!(abandoned = drained.abandoned, "stopped");
+        return Ok(());
     }
     let node = tokio::select! {
         node = once_reachable(&settings, async || Node::open(&settings).await) => Arc::new(node?),
@@ -228,61 +286,29 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let metrics = ServedMetrics::start(metrics_listener, &node.metrics, &settings)?;
 
     #[cfg(unix)]
-    let notifier = Notifier::start(router.clone());
+    let notifier = Arc::new(Notifier::start(router.clone()));
+    #[cfg(unix)]
+    let reloading = reload(Server::Node(Arc::clone(&node)), Arc::clone(&node.settings), &router, Arc::clone(&notifier));
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
     let recording = node.accounts.start_recording_logins();
     let deliveries = Deliveries::start(receivers, node.source_of_deliveries());
     let stop = async {
         stop.await;
         #[cfg(unix)]
-        notifier.stopping();
+        {
+            reloading.abort();
+            notifier.stopping();
+        }
         node.is_leaving.send_replace(true);
-        sleep(settings.shutdown_delay).await;
+        sleep(node.settings.load().shutdown_delay).await;
         // Answers waiting requests immediately, instead of after their wait.
         node.feed.hub.end_waiting();
     };
-    let bounds = Bounds::from(&settings).within(descriptors_for_clients(&settings, descriptors));
-    let drained = serve(listeners, router, bounds, stop).await;
+    let drained = serve(listeners, router, Arc::clone(&bounds), stop).await;
     drop((housekeeping, watching, recording));
     deliveries.end().await;
     metrics.end().await?;
     node.close().await;
-    tracing::info!(abandoned = drained.abandoned, "stopped");
-    Ok(())
-}
-
-async fn start_relay(
-    listeners: Listeners,
-    addresses: &[ListenAddress],
-    metrics_listener: Option<TcpListener>,
-    settings: &Settings,
-    url: &str,
-    descriptors: Option<u64>,
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let mut stop = pin!(stop);
-    let relay = tokio::select! {
-        relay = once_reachable(settings, async || Relay::open(settings, url).await) => Arc::new(relay?),
-        () = &mut stop => return Ok(()),
-    };
-    let watching = relay.clients.start_watching();
-    print(&format!("{}\nit follows {}\n", listens_on(addresses, settings), redacted(url)))?;
-    let router = api::relay_router(Arc::clone(&relay), settings)?;
-    #[cfg(unix)]
-    let notifier = Notifier::start(router.clone());
-    let stop = async {
-        stop.await;
-        #[cfg(unix)]
-        notifier.stopping();
-        relay.is_leaving.send_replace(true);
-        sleep(settings.shutdown_delay).await;
-        relay.feed.hub.end_waiting();
-    };
-    let metrics = ServedMetrics::start(metrics_listener, &relay.metrics, settings)?;
-    let bounds = Bounds::from(settings).within(descriptors_for_clients(settings, descriptors));
-    let drained = serve(listeners, router, bounds, stop).await;
-    drop(watching);
-    metrics.end().await?;
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())
 }
@@ -331,6 +357,7 @@ impl ServedMetrics {
         let address = listener.local_addr().context("the address is unknown")?;
         print(&format!("metrics:  curl http://{address}/metrics\n"))?;
         let bounds = Bounds { max_connections: METRICS_CONNECTIONS, ..Bounds::from(settings) };
+        let bounds = Arc::new(ArcSwap::from_pointee(bounds));
         let (serving, ended) = oneshot::channel();
         let stop = async move { drop(ended.await) };
         Ok(Self(Some((serving, tokio::spawn(serve(listener, metrics::router(Arc::clone(metrics)), bounds, stop))))))

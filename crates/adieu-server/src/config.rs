@@ -11,6 +11,7 @@ mod issuer_webhook;
 mod listen;
 mod load;
 mod origin;
+mod reload;
 mod table;
 mod value;
 mod webhook;
@@ -30,6 +31,8 @@ pub use issuer_webhook::{IssuerWebhook, WebhookPreset};
 pub use listen::{ListenAddress, SocketMode, TrustedProxy};
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SECRET_VARIABLE, SettingError};
 pub use origin::AllowedOrigin;
+pub use reload::Reloaded;
+use reload::is_reloadable;
 use table::tables;
 pub(crate) use value::stale_policy;
 pub use value::{LogFormat, Rate, Registration, RevocableClaims, TokenCookies, WebSocketToken};
@@ -53,7 +56,7 @@ pub fn written_duration(duration: Duration) -> String {
 /// Settings of the adieu server.
 ///
 /// Every setting is shown with its default. A flag overrides the environment, which overrides this file, which overrides
-/// the default. Durations are written as "500ms", "15m" or "1h30m" (ms, s, m, h, d, w).
+/// the default. A reload (SIGHUP) reads all of them again. Durations are written as "500ms", "15m" or "1h30m" (ms, s, m, h, d, w).
 #[derive(Debug, Clone, PartialEq, Config)]
 #[config(layer_attr(derive(Debug)))]
 pub struct Settings {
@@ -394,8 +397,22 @@ impl Settings {
     }
 }
 
-/// Returns the annotated sample file: every setting, commented out, with its default.
+/// Returns the annotated sample file: every setting, commented out, with its default, and whether a reload applies it.
 #[must_use]
 pub fn sample() -> String {
-    confique::toml::template::<Settings>(confique::toml::FormatOptions::default())
+    let template = confique::toml::template::<Settings>(confique::toml::FormatOptions::default());
+    let mut text = String::with_capacity(2 * template.len());
+    for line in template.lines() {
+        if let Some((name, _)) =
+            line.strip_prefix('#').and_then(|line| line.split_once(" =")).filter(|(name, _)| !name.contains(' '))
+        {
+            text += match is_reloadable(name) {
+                true => "# A reload applies a change.\n",
+                false => "# A change needs a restart.\n",
+            };
+        }
+        text += line;
+        text.push('\n');
+    }
+    text
 }

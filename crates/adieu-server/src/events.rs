@@ -17,13 +17,15 @@ use adieu::{
     time::{Clock, Timestamp},
 };
 use adieu_client::KeyFollower;
-use adieu_events::{Effect, EventError, Received, Receiver, Sender};
+use adieu_events::{Effect, EventError, Received, Receiver};
+use arc_swap::ArcSwap;
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     audit::{self, Entry},
     config::Rate,
     error::ApiError,
+    issuers::Trusted,
     limit::{EventQuotas, RetryAfter},
     metrics::Metrics,
 };
@@ -37,12 +39,30 @@ const MAX_WAITING_FOR_KEYS: usize = 64;
 /// Receives the events of other issuers.
 #[derive(Debug)]
 pub struct Events {
-    receiver: Receiver,
-    key_followers: Vec<(Issuer, KeyFollower)>,
+    senders: ArcSwap<Senders>,
     quotas: EventQuotas,
     clock: Arc<dyn Clock>,
     verifying: Semaphore,
     waiting_for_keys: Semaphore,
+}
+
+/// Who may send events, and how many.
+#[derive(Debug)]
+struct Senders {
+    receiver: Receiver,
+    key_followers: Vec<(Issuer, Arc<KeyFollower>)>,
+    quota: Rate,
+}
+
+impl Senders {
+    fn new(trusted: &Trusted, quota: Rate) -> Self {
+        Self { receiver: Receiver::new(trusted.senders()), key_followers: trusted.key_followers(), quota }
+    }
+
+    /// Returns the follower of the keys of the issuer that a message names.
+    fn follower(&self, named: Option<&Issuer>) -> Option<&KeyFollower> {
+        self.key_followers.iter().find(|(issuer, _)| Some(issuer) == named).map(|(_, follower)| &**follower)
+    }
 }
 
 /// The reason why a message was not accepted.
@@ -61,22 +81,24 @@ impl From<ApiError> for Rejection {
 }
 
 impl Events {
-    /// Receives events of these senders, and keeps their keys up to date.
+    /// Receives events of the issuers that may send some, and keeps their keys up to date.
     #[must_use]
-    pub fn new(
-        senders: Vec<Sender>,
-        key_followers: Vec<(Issuer, KeyFollower)>,
-        quota: Rate,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let quotas = EventQuotas::new(quota, Arc::clone(&clock));
+    pub fn new(trusted: &Trusted, quota: Rate, clock: Arc<dyn Clock>) -> Self {
+        let (senders, quotas) =
+            (ArcSwap::from_pointee(Senders::new(trusted, quota)), EventQuotas::new(Arc::clone(&clock)));
         let (verifying, waiting_for_keys) = (Semaphore::new(1), Semaphore::new(MAX_WAITING_FOR_KEYS));
-        Self { receiver: Receiver::new(senders), key_followers, quotas, clock, verifying, waiting_for_keys }
+        Self { senders, quotas, clock, verifying, waiting_for_keys }
+    }
+
+    /// Receives from now on the events of these issuers, and no others.
+    pub(crate) fn replace(&self, trusted: &Trusted, quota: Rate) {
+        self.senders.store(Arc::new(Senders::new(trusted, quota)));
     }
 
     /// Counts a message from this address, before it is read.
     pub(crate) fn sent_from(&self, address: IpAddr) -> Result<(), ApiError> {
-        self.quotas.sent_from(address).map_err(|RetryAfter(retry_after)| ApiError::TooManyEvents { retry_after })
+        let quota = self.senders.load().quota;
+        self.quotas.sent_from(address, quota).map_err(|RetryAfter(retry_after)| ApiError::TooManyEvents { retry_after })
     }
 
     /// Verifies a message with `verify`. `named` returns the issuer that the message names, to read its keys again.
@@ -85,39 +107,37 @@ impl Events {
         named: impl Fn(&Receiver) -> Option<&Issuer>,
         verify: impl Fn(&Receiver, Timestamp) -> Result<Received, EventError>,
     ) -> Result<Received, Rejection> {
-        let mut result = self.verify_once(&verify).await?;
+        let senders = self.senders.load_full();
+        let receiver = &senders.receiver;
+        let mut result = self.verify_once(receiver, &verify).await?;
         if result.as_ref().is_err_and(EventError::needs_keys)
-            && let Some(follower) = self.follower(named(&self.receiver))
+            && let Some(follower) = senders.follower(named(receiver))
         {
             let Ok(_place) = self.waiting_for_keys.try_acquire() else {
-                return Err(keys_unknown(named(&self.receiver)));
+                return Err(keys_unknown(named(receiver)));
             };
             let were_read = timeout(KEYS_TIMEOUT, follower.read_again()).await.is_ok();
-            result = self.verify_once(&verify).await?;
+            result = self.verify_once(receiver, &verify).await?;
             if !were_read && result.as_ref().is_err_and(EventError::needs_keys) {
-                return Err(keys_unknown(named(&self.receiver)));
+                return Err(keys_unknown(named(receiver)));
             }
         }
         let received = result.map_err(|error| match error.is_temporary() {
-            true => keys_unknown(named(&self.receiver)),
+            true => keys_unknown(named(receiver)),
             false => Rejection::Message(error),
         })?;
-        let within = self.quotas.signed_by(&received.issuer);
+        let within = self.quotas.signed_by(&received.issuer, senders.quota);
         within.map_err(|RetryAfter(retry_after)| ApiError::TooManyEvents { retry_after })?;
         Ok(received)
     }
 
     async fn verify_once(
         &self,
+        receiver: &Receiver,
         verify: impl Fn(&Receiver, Timestamp) -> Result<Received, EventError>,
     ) -> Result<Result<Received, EventError>, ApiError> {
         let _turn = self.verifying.acquire().await.map_err(ApiError::internal)?;
-        Ok(verify(&self.receiver, self.clock.now()))
-    }
-
-    /// Returns the follower of the keys of the issuer that a message names.
-    fn follower(&self, named: Option<&Issuer>) -> Option<&KeyFollower> {
-        self.key_followers.iter().find(|(issuer, _)| Some(issuer) == named).map(|(_, follower)| follower)
+        Ok(verify(receiver, self.clock.now()))
     }
 }
 

@@ -20,40 +20,71 @@ use crate::{
 const USUAL: [Algorithm; 4] = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::RS256];
 
 /// The decoders of all trusted issuers, and the followers of the keys that some of them publish.
+#[derive(Debug, Default)]
 pub struct Trusted {
-    /// A decoder for each issuer.
-    pub decoders: Vec<Arc<Decoder>>,
-    /// Keep them for as long as the decoders are used.
-    pub key_followers: Vec<(Issuer, KeyFollower)>,
-    /// The issuers that may send events.
-    pub senders: Vec<Sender>,
+    issuers: Vec<Arc<Trust>>,
+    senders: Vec<Sender>,
+}
+
+/// One issuer.
+#[derive(Debug)]
+struct Trust {
+    settings: TrustedIssuer,
+    decoder: Arc<Decoder>,
+    /// Kept for as long as the decoder is used.
+    follower: Option<Arc<KeyFollower>>,
 }
 
 impl Trusted {
     /// Trusts the issuers of these settings. Until the keys of an issuer that publishes them have been fetched once, its tokens can't be
-    /// verified and are rejected for that reason.
+    /// verified and are rejected for that reason. Keys that `known` has fetched from the same place are known from the start. Files
+    /// are read again.
     ///
     /// # Errors
     /// Fails if a key can't be read or used; the error is one line that names the issuer.
-    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let mut this = Self { decoders: Vec::new(), key_followers: Vec::new(), senders: Vec::new() };
+    pub fn new(settings: &Settings, known: &Self) -> anyhow::Result<Self> {
+        let mut this = Self::default();
         for issuer in &settings.trusted_issuer {
-            let (decoder, follower) = trust(issuer, settings)?;
-            this.key_followers.extend(follower.map(|follower| (decoder.rules().issuer().clone(), follower)));
+            let known = known.issuers.iter().find(|known| known.settings.name == issuer.name);
+            let trust = match known.filter(|known| known.settings == *issuer && known.follower.is_some()) {
+                Some(unchanged) => Arc::clone(unchanged),
+                None => Arc::new(trust(issuer, settings, known.map(|known| &**known))?),
+            };
             if !issuer.events.is_empty() || issuer.webhook.is_some() {
-                let sender = sender(issuer, &decoder).with_context(|| format!("trusted_issuer {:?}", issuer.name))?;
-                this.senders.push(sender);
+                let sender = sender(issuer, &trust.decoder);
+                this.senders.push(sender.with_context(|| format!("trusted_issuer {:?}", issuer.name))?);
             }
-            this.decoders.push(decoder);
+            this.issuers.push(trust);
         }
         Ok(this)
+    }
+
+    /// Returns a decoder for each issuer.
+    pub fn decoders(&self) -> impl Iterator<Item = Arc<Decoder>> {
+        self.issuers.iter().map(|trust| Arc::clone(&trust.decoder))
+    }
+
+    /// Returns the followers of the keys that issuers publish.
+    #[must_use]
+    pub fn key_followers(&self) -> Vec<(Issuer, Arc<KeyFollower>)> {
+        let follower = |trust: &Arc<Trust>| Some((trust.decoder.rules().issuer().clone(), trust.follower.clone()?));
+        self.issuers.iter().filter_map(follower).collect()
+    }
+
+    /// Returns the issuers that may send events.
+    #[must_use]
+    pub fn senders(&self) -> Vec<Sender> {
+        self.senders.clone()
     }
 }
 
 /// Builds the decoder for an issuer's tokens, and the key follower if the issuer publishes its keys.
-fn trust(issuer: &TrustedIssuer, settings: &Settings) -> anyhow::Result<(Arc<Decoder>, Option<KeyFollower>)> {
-    let decoder =
-        |keys| anyhow::Ok(Arc::new(Decoder::new(rules(issuer, settings)?, keys).with_cache(CacheLimits::default())));
+fn trust(issuer: &TrustedIssuer, settings: &Settings, known: Option<&Trust>) -> anyhow::Result<Trust> {
+    let place = |issuer: &TrustedIssuer| (issuer.jwks_url.clone(), issuer.discovery.clone(), issuer.algorithm);
+    let known = known.filter(|known| known.follower.is_some() && place(&known.settings) == place(issuer));
+    let decoder = |keys: Arc<KeySet>| {
+        anyhow::Ok(Arc::new(Decoder::new(rules(issuer, settings)?, keys).with_cache(CacheLimits::default())))
+    };
     let source = || match (&issuer.jwks_url, &issuer.discovery) {
         (Some(url), _) => {
             let source = KeySource::new(url).with_context(|| format!("jwks_url {url:?}"))?;
@@ -69,14 +100,15 @@ fn trust(issuer: &TrustedIssuer, settings: &Settings) -> anyhow::Result<(Arc<Dec
         (None, None) => Ok(None),
     };
     let trust = || match source()? {
-        None => anyhow::Ok((decoder(key(issuer)?)?, None)),
+        None => anyhow::Ok((decoder(key(issuer)?.into())?, None)),
         Some(source) => {
-            let decoder = decoder(KeySet::pending())?;
+            let decoder = decoder(known.map_or_else(|| KeySet::pending().into(), |known| known.decoder.keys()))?;
             let follower = KeyFollower::start(Arc::clone(&decoder), source)?;
-            Ok((decoder, Some(follower)))
+            Ok((decoder, Some(Arc::new(follower))))
         }
     };
-    trust().with_context(|| format!("trusted_issuer {:?}", issuer.name))
+    let (decoder, follower) = trust().with_context(|| format!("trusted_issuer {:?}", issuer.name))?;
+    Ok(Trust { settings: issuer.clone(), decoder, follower })
 }
 
 fn sender(issuer: &TrustedIssuer, decoder: &Arc<Decoder>) -> anyhow::Result<Sender> {

@@ -33,6 +33,8 @@ pub mod notify;
 mod pages;
 pub mod password;
 pub mod relay;
+#[cfg(unix)]
+mod reload;
 mod secret_file;
 mod shares;
 pub mod store;

@@ -25,7 +25,12 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use self::expiring::Expiring;
 use crate::{
-    accounts::KnownAddress, address::party, clients::ClientName, config::Rate, error::ApiError, text::Username,
+    accounts::KnownAddress,
+    address::party,
+    clients::ClientName,
+    config::{Rate, Settings},
+    error::ApiError,
+    text::Username,
 };
 
 /// How long an address from which a user logged in keeps its own count.
@@ -52,13 +57,32 @@ impl From<RetryAfter> for ApiError {
     }
 }
 
+/// The limits on failed logins. They may differ from one call to the next; what has been counted stays counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginRates {
+    /// For each account.
+    pub per_account: Rate,
+    /// For each address.
+    pub per_address: Rate,
+}
+
+impl From<&Settings> for LoginRates {
+    fn from(settings: &Settings) -> Self {
+        Self { per_account: settings.login_attempts_per_account, per_address: settings.login_attempts_per_address }
+    }
+}
+
+impl LoginRates {
+    fn reserve(self) -> Rate {
+        Rate { burst: RESERVE.min(self.per_account.burst), per: self.per_account.per }
+    }
+}
+
 /// Counts failed logins.
 #[derive(Debug)]
 pub struct LoginLimits {
     clock: Arc<dyn Clock>,
     hasher: RandomState,
-    per_account: Rate,
-    per_address: Rate,
     counts: Mutex<Counts>,
 }
 
@@ -75,11 +99,11 @@ struct Counts {
 impl LoginLimits {
     /// Creates limits without any failures counted.
     #[must_use]
-    pub fn new(per_account: Rate, per_address: Rate, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         let [accounts, addresses, reserves, known, registrations, resets] =
             [(); 6].map(|()| Expiring::new(MAX_ENTRIES));
         let counts = Mutex::new(Counts { accounts, addresses, reserves, known, registrations, resets });
-        Self { clock, hasher: RandomState::new(), per_account, per_address, counts }
+        Self { clock, hasher: RandomState::new(), counts }
     }
 
     /// Adds the addresses from which users logged in before this process started.
@@ -97,26 +121,25 @@ impl LoginLimits {
     ///
     /// # Errors
     /// [`RetryAfter`] if the account or the address has had too many attempts; this one is not counted then.
-    pub fn attempt(&self, account: &Username, address: IpAddr) -> Result<Attempt<'_>, RetryAfter> {
+    pub fn attempt(&self, rates: LoginRates, account: &Username, address: IpAddr) -> Result<Attempt<'_>, RetryAfter> {
         let pair = pair(account, party(address));
         let address = self.hasher.hash_one(party(address));
         let account = self.hasher.hash_one(account);
 
         let now = self.now();
         let mut counts = self.counts();
-        let mut attempt = Attempt { limits: self, address, pair, shared: Shared::Nothing };
-        take(&mut counts.addresses, address, self.per_address, 1, now)?;
-        if let Err(refused) = take(&mut counts.accounts, pair, self.per_account, 1, now) {
-            release(&mut counts.addresses, address, self.per_address);
+        let mut attempt = Attempt { limits: self, rates, address, pair, shared: Shared::Nothing };
+        take(&mut counts.addresses, address, rates.per_address, 1, now)?;
+        if let Err(refused) = take(&mut counts.accounts, pair, rates.per_account, 1, now) {
+            release(&mut counts.addresses, address, rates.per_address);
             return Err(refused);
         }
         if counts.known.get(pair) > now {
             return Ok(attempt);
         }
-        let reserve = self.reserve();
-        attempt.shared = match take(&mut counts.accounts, account, self.per_account, 1, now) {
+        attempt.shared = match take(&mut counts.accounts, account, rates.per_account, 1, now) {
             Ok(()) => Shared::Account(account),
-            Err(refused) => match take(&mut counts.reserves, pair, reserve, 1, now) {
+            Err(refused) => match take(&mut counts.reserves, pair, rates.reserve(), 1, now) {
                 Ok(()) => Shared::Reserve,
                 Err(own) => {
                     attempt.release_to(&mut counts);
@@ -127,29 +150,25 @@ impl LoginLimits {
         Ok(attempt)
     }
 
-    fn reserve(&self) -> Rate {
-        Rate { burst: RESERVE.min(self.per_account.burst), per: self.per_account.per }
-    }
-
     /// Counts a registration, before the password is hashed. Hashing costs as much as a failed login, so an address may register as many
     /// accounts as it may fail logins.
     ///
     /// # Errors
     /// [`RetryAfter`] if the address has had too many; this one is not counted then.
-    pub fn registration(&self, address: IpAddr) -> Result<(), RetryAfter> {
+    pub fn registration(&self, rates: LoginRates, address: IpAddr) -> Result<(), RetryAfter> {
         let address = self.hasher.hash_one(party(address));
         let now = self.now();
-        take(&mut self.counts().registrations, address, self.per_address, 1, now)
+        take(&mut self.counts().registrations, address, rates.per_address, 1, now)
     }
 
     /// Counts the use of a token that resets a password, before it is looked up. An address may use as many as it may fail logins.
     ///
     /// # Errors
     /// [`RetryAfter`] if the address has had too many; this one is not counted then.
-    pub fn reset(&self, address: IpAddr) -> Result<(), RetryAfter> {
+    pub fn reset(&self, rates: LoginRates, address: IpAddr) -> Result<(), RetryAfter> {
         let address = self.hasher.hash_one(party(address));
         let now = self.now();
-        take(&mut self.counts().resets, address, self.per_address, 1, now)
+        take(&mut self.counts().resets, address, rates.per_address, 1, now)
     }
 
     fn now(&self) -> u64 {
@@ -166,6 +185,7 @@ impl LoginLimits {
 #[must_use = "an attempt that is dropped counts as failed"]
 pub struct Attempt<'a> {
     limits: &'a LoginLimits,
+    rates: LoginRates,
     address: u64,
     pair: u64,
     shared: Shared,
@@ -203,13 +223,13 @@ impl Attempt<'_> {
     }
 
     fn release_to(&self, counts: &mut Counts) {
-        let Self { limits, address, pair, ref shared } = *self;
-        release(&mut counts.addresses, address, limits.per_address);
-        release(&mut counts.accounts, pair, limits.per_account);
+        let Self { rates, address, pair, ref shared, .. } = *self;
+        release(&mut counts.addresses, address, rates.per_address);
+        release(&mut counts.accounts, pair, rates.per_account);
         match *shared {
             Shared::Nothing => {}
-            Shared::Account(account) => release(&mut counts.accounts, account, limits.per_account),
-            Shared::Reserve => release(&mut counts.reserves, pair, limits.reserve()),
+            Shared::Account(account) => release(&mut counts.accounts, account, rates.per_account),
+            Shared::Reserve => release(&mut counts.reserves, pair, rates.reserve()),
         }
     }
 }
@@ -257,36 +277,35 @@ impl ClientQuotas {
 pub struct EventQuotas {
     clock: Arc<dyn Clock>,
     hasher: RandomState,
-    quota: Rate,
     used: Mutex<Expiring>,
 }
 
 impl EventQuotas {
     /// Creates quotas without any events counted.
     #[must_use]
-    pub fn new(quota: Rate, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, hasher: RandomState::new(), quota, used: Mutex::new(Expiring::new(MAX_ENTRIES)) }
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, hasher: RandomState::new(), used: Mutex::new(Expiring::new(MAX_ENTRIES)) }
     }
 
     /// Counts a message from this address, before it is read.
     ///
     /// # Errors
     /// [`RetryAfter`] if the quota would be exceeded; nothing is counted then.
-    pub fn sent_from(&self, address: IpAddr) -> Result<(), RetryAfter> {
-        self.take(self.hasher.hash_one(party(address)))
+    pub fn sent_from(&self, address: IpAddr, quota: Rate) -> Result<(), RetryAfter> {
+        self.take(self.hasher.hash_one(party(address)), quota)
     }
 
     /// Counts an authentic message of this issuer.
     ///
     /// # Errors
     /// As [`EventQuotas::sent_from`].
-    pub fn signed_by(&self, issuer: &Issuer) -> Result<(), RetryAfter> {
-        self.take(self.hasher.hash_one(issuer))
+    pub fn signed_by(&self, issuer: &Issuer, quota: Rate) -> Result<(), RetryAfter> {
+        self.take(self.hasher.hash_one(issuer), quota)
     }
 
-    fn take(&self, key: u64) -> Result<(), RetryAfter> {
+    fn take(&self, key: u64, quota: Rate) -> Result<(), RetryAfter> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        take(&mut used, key, self.quota, 1, self.clock.moment().as_nanos())
+        take(&mut used, key, quota, 1, self.clock.moment().as_nanos())
     }
 }
 
@@ -325,18 +344,20 @@ mod tests {
     struct Fixture {
         clock: ManualClock,
         limits: LoginLimits,
+        rates: LoginRates,
     }
 
     impl Fixture {
         /// 3 per account and 10 per address, in a minute.
         fn new() -> Self {
             let clock = ManualClock::at(Timestamp::from_unix(1_700_000_000));
-            let [account, address] = [3, 10].map(|burst| Rate { burst, per: Duration::from_secs(60) });
-            Self { limits: LoginLimits::new(account, address, Arc::new(clock.clone())), clock }
+            let [per_account, per_address] = [3, 10].map(|burst| Rate { burst, per: Duration::from_secs(60) });
+            let rates = LoginRates { per_account, per_address };
+            Self { limits: LoginLimits::new(Arc::new(clock.clone())), clock, rates }
         }
 
         fn attempt(&self, account: &str, address: &str) -> Result<Attempt<'_>, RetryAfter> {
-            self.limits.attempt(&Username::new(account).unwrap(), address.parse().unwrap())
+            self.limits.attempt(self.rates, &Username::new(account).unwrap(), address.parse().unwrap())
         }
 
         fn fail(&self, account: &str, address: &str) -> Result<(), Duration> {

@@ -40,6 +40,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use axum::{
     body::Body,
     extract::ConnectInfo,
@@ -63,7 +64,10 @@ use self::{
     room::{Room, Seated},
     stream::Impatient,
 };
-pub use self::{listeners::Listeners, tls::certificate_valid_until};
+pub use self::{
+    listeners::Listeners,
+    tls::{Certificate, Tls, certificate_valid_until},
+};
 use crate::{
     address::Peer,
     config::{Settings, TrustedProxy},
@@ -141,6 +145,9 @@ impl From<&Settings> for Bounds {
     }
 }
 
+/// Bounds that can be replaced. A connection keeps those that it was opened with.
+pub type LiveBounds = Arc<ArcSwap<Bounds>>;
+
 /// What can be served: a [`Router`](axum::Router), for example. It is always ready.
 pub trait HttpService:
     Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
@@ -168,11 +175,11 @@ pub struct Drained {
 pub async fn serve<S: HttpService>(
     listeners: impl Into<Listeners>,
     service: S,
-    bounds: Bounds,
+    bounds: LiveBounds,
     stop: impl Future<Output = ()>,
 ) -> Drained {
     let mut listeners = listeners.into();
-    let room = Room::new(bounds.max_connections, bounds.trusted_proxies.clone(), bounds.reserved_for.clone());
+    let room = Room::new(Arc::clone(&bounds));
     let (announce_end, end) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -193,7 +200,7 @@ pub async fn serve<S: HttpService>(
                         tracing::debug!(%peer, "closed a connection: too many connections");
                         continue;
                     };
-                    let (service, bounds, end) = (service.clone(), bounds.clone(), end.clone());
+                    let (service, bounds, end) = (service.clone(), bounds.load_full(), end.clone());
                     match accepted {
                         Accepted::Tcp(stream, _) => {
                             // Responses are small and written whole; waiting for more data would only delay them.
@@ -220,7 +227,7 @@ pub async fn serve<S: HttpService>(
     let _told = announce_end.send(());
 
     let all_ended = async { while connections.join_next().await.is_some() {} };
-    let abandoned = match timeout(bounds.drain_timeout, all_ended).await {
+    let abandoned = match timeout(bounds.load().drain_timeout, all_ended).await {
         Ok(()) => 0,
         Err(_) => connections.len(),
     };
@@ -242,7 +249,7 @@ async fn encrypted<S: HttpService>(
     peer: Peer,
     seated: Seated,
     service: S,
-    bounds: Bounds,
+    bounds: Arc<Bounds>,
     mut end: watch::Receiver<()>,
 ) {
     let shaken = tokio::select! {
@@ -263,7 +270,7 @@ async fn connection<S: HttpService>(
     peer: Peer,
     seated: Seated,
     service: S,
-    bounds: Bounds,
+    bounds: Arc<Bounds>,
     mut end: watch::Receiver<()>,
 ) {
     let (has_begun, activity) = (AtomicBool::new(false), seated.activity());
@@ -358,6 +365,16 @@ pub fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Returns the SIGHUPs of this process. From this call on, the signal no longer ends the process.
+///
+/// # Errors
+/// Fails if the system does not allow listening for the signal.
+#[cfg(unix)]
+pub fn asked_to_reload() -> io::Result<tokio::signal::unix::Signal> {
+    use tokio::signal::unix::{SignalKind, signal};
+    signal(SignalKind::hangup())
 }
 
 /// Returns a future that is ready when the process is asked to stop, by Ctrl-C.

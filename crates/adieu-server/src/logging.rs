@@ -22,11 +22,11 @@ use tracing::{
     level_filters::LevelFilter,
 };
 use tracing_subscriber::{
-    Layer as _,
+    Layer as _, Registry,
     field::RecordFields,
     fmt::{FormatFields, MakeWriter, format::Writer, layer},
     layer::SubscriberExt as _,
-    registry,
+    registry, reload,
     util::SubscriberInitExt as _,
 };
 
@@ -42,7 +42,16 @@ use crate::{
 #[derive(Debug)]
 #[must_use]
 pub struct Logging {
+    level: reload::Handle<LevelFilter, Registry>,
     _writer: Option<queue::Writer>,
+}
+
+impl Logging {
+    /// Logs lines of this level and above from now on.
+    pub(crate) fn set_level(&self, level: Level) {
+        // Fails only if the process logs with another subscriber.
+        let _set = self.level.reload(LevelFilter::from_level(level));
+    }
 }
 
 /// Starts logging for the whole process. Only the first call has an effect.
@@ -59,12 +68,13 @@ pub fn start(format: LogFormat, level: Level, trail: Option<Trail>) -> Logging {
     };
     let cannot = trail.as_ref().and_then(|trail| trail.check().err());
     // The trail comes last: its own messages are events within an event.
-    let lines = registry().with(lines.with_filter(LevelFilter::from_level(level)));
+    let (filter, level) = reload::Layer::new(LevelFilter::from_level(level));
+    let lines = registry().with(lines.with_filter(filter));
     let _first = lines.with(trail.map(Trail::layer)).try_init();
     if let Some(cannot) = cannot {
         tracing::error!("{cannot}");
     }
-    Logging { _writer: writer.ok() }
+    Logging { level, _writer: writer.ok() }
 }
 
 /// Starts logging for a command, which reports its results itself: only the trail is written.

@@ -15,6 +15,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use adieu::{Issuer, restore::HighWater, revocation::Cursor, session::Sessions, token::Verifier};
 use adieu_axum::RejectionKind;
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     http::{Method, header},
@@ -242,7 +243,7 @@ impl Metrics {
     }
 
     /// Adds the quota of each client.
-    pub(crate) fn with_clients(self, clients: Clients, settings: Settings) -> Self {
+    pub(crate) fn with_clients(self, clients: Clients, settings: Arc<ArcSwap<Settings>>) -> Self {
         let labels = self.clients.clone();
         self.with(ClientLimits { clients, settings, labels })
     }
@@ -341,12 +342,13 @@ const fn reason(kind: RejectionKind) -> &'static str {
 #[derive(Debug)]
 struct ClientLimits {
     clients: Clients,
-    settings: Settings,
+    settings: Arc<ArcSwap<Settings>>,
     labels: ClientLabels,
 }
 
 impl Collector for ClientLimits {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let settings = self.settings.load();
         let mut clients = self.clients.known();
         // A quota of several clients together would have no meaning.
         clients.retain(|client| {
@@ -356,7 +358,7 @@ impl Collector for ClientLimits {
             let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
             for client in &clients {
                 let labels = [("client", client.name.as_str())];
-                let gauge = ConstGauge::new(value(client.limits.or_else(&self.settings)));
+                let gauge = ConstGauge::new(value(client.limits.or_else(&settings)));
                 gauge.encode(family.encode_family(&labels)?)?;
             }
             Ok(())

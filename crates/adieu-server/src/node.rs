@@ -3,12 +3,13 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use adieu::{
-    Housekeeping, Issuer,
+    Housekeeping, Issuer, Subject,
     session::{SessionSettings, Sessions},
     time::{Clock, SystemClock},
     token::CacheLimits,
 };
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::{
@@ -23,8 +24,12 @@ use crate::{
     limit::{ClientQuotas, LoginLimits, MAX_ENTRIES},
     metrics::Metrics,
     password::Hasher,
+    shares::Shares,
     store::{Stores, address},
 };
+
+/// How many streams of session events a user may have at the same time.
+const MAX_STREAMS: usize = 16;
 
 /// The running parts that a server or a command needs. Background tasks end when it is dropped.
 #[derive(Debug)]
@@ -45,6 +50,12 @@ pub struct Node {
     pub quotas: ClientQuotas,
     /// The events of other issuers.
     pub events: Events,
+    /// The other issuers whose tokens are accepted.
+    pub(crate) trusted: ArcSwap<Trusted>,
+    /// The settings in effect.
+    pub(crate) settings: Arc<ArcSwap<Settings>>,
+    /// The streams of session events that users hold.
+    pub(crate) streams: Arc<Shares<Subject>>,
     /// The metrics of this server.
     pub metrics: Arc<Metrics>,
     /// The clock.
@@ -99,8 +110,8 @@ impl Node {
             settings.token_cache_entries.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
         );
         let mut builder = adieu::Node::builder(session_settings.issuer.clone());
-        let Trusted { decoders, key_followers, senders } = Trusted::new(settings)?;
-        for decoder in decoders {
+        let trusted = Trusted::new(settings, &Trusted::default())?;
+        for decoder in trusted.decoders() {
             builder = builder.with_issuer(decoder);
         }
         // Before the log is read, so that later revocations wait for this node too.
@@ -138,23 +149,39 @@ impl Node {
         let (sessions, clock) = (Arc::clone(core.sessions()), Arc::clone(core.clock()));
         let accounts = Accounts::new(stores.accounts(), Arc::clone(&sessions), hasher.clone(), Arc::clone(&clock));
         let clients = Clients::new(stores.clients(), Arc::clone(&clock));
-        let (per_account, per_address) = (settings.login_attempts_per_account, settings.login_attempts_per_address);
-        let limits = LoginLimits::new(per_account, per_address, Arc::clone(&clock));
+        let limits = LoginLimits::new(Arc::clone(&clock));
         if purpose == Purpose::Serve {
             limits.remember(accounts.store().known_addresses(clock.now(), MAX_ENTRIES).await?);
         }
         let quotas = ClientQuotas::new(Arc::clone(&clock));
-        let events = Events::new(senders, key_followers, settings.event_quota, Arc::clone(&clock));
+        let events = Events::new(&trusted, settings.event_quota, Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
         let joining = joining.map(|joining| (joining, core.applied()));
         let feed = Feed::start_among(log, Arc::clone(&clock), issuer, settings.max_staleness, joining);
         let metrics =
             Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions)), core.high_water().cloned());
-        let metrics = metrics.with_clients(clients.clone(), settings.clone());
+        let settings = Arc::new(ArcSwap::from_pointee(settings.clone()));
+        let metrics = metrics.with_clients(clients.clone(), Arc::clone(&settings));
         let metrics = metrics.with_followers(feed.clone(), core.applied()).with_hasher(hasher);
         let metrics = Arc::new(metrics.with_stores(stores.clone()));
         let is_leaving = watch::Sender::new(false);
-        Ok(Self { core, sessions, limits, quotas, events, metrics, accounts, clients, feed, clock, is_leaving, stores })
+        Ok(Self {
+            core,
+            sessions,
+            limits,
+            quotas,
+            events,
+            trusted: ArcSwap::from_pointee(trusted),
+            settings,
+            streams: Shares::at_most(MAX_STREAMS),
+            metrics,
+            accounts,
+            clients,
+            feed,
+            clock,
+            is_leaving,
+            stores,
+        })
     }
 
     /// Returns the engines.

@@ -16,8 +16,9 @@ use adieu::{
     time::{Clock, SystemClock, Timestamp},
     token::{KeySet, Verifier},
 };
-use adieu_client::{KeyFollower, Remote, Service, ServiceBuilder};
+use adieu_client::{Remote, Service, ServiceBuilder};
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use secrecy::SecretString;
@@ -67,8 +68,8 @@ pub struct Relay {
     service: Service,
     stores: Stores,
     reporting: JoinHandle<()>,
-    #[expect(dead_code, reason = "follow the keys of other issuers for as long as the relay is there")]
-    key_followers: Vec<(Issuer, KeyFollower)>,
+    /// The other issuers whose tokens are accepted.
+    pub(crate) trusted: ArcSwap<Trusted>,
 }
 
 impl std::fmt::Debug for Relay {
@@ -93,8 +94,8 @@ impl Relay {
         let max_staleness = settings.max_staleness;
         let issuer = Issuer::new(&settings.issuer)?;
         let mut service = service_of(settings, url)?.with_clock(Arc::clone(&clock));
-        let Trusted { decoders, key_followers, senders: _ } = Trusted::new(settings)?;
-        for decoder in decoders {
+        let trusted = Trusted::new(settings, &Trusted::default())?;
+        for decoder in trusted.decoders() {
             service = service.with_issuer(decoder);
         }
         let remote = service.remote().context("follow")?;
@@ -122,7 +123,7 @@ impl Relay {
             service,
             stores,
             reporting,
-            key_followers,
+            trusted: ArcSwap::from_pointee(trusted),
         })
     }
 

@@ -16,6 +16,11 @@ pub(crate) struct Shares<P: Eq + Hash = IpAddr> {
     counts: Mutex<HashMap<P, usize>>,
 }
 
+/// Returns a quarter of `all`, and at least one.
+pub(crate) fn quarter(all: usize) -> usize {
+    all.div_ceil(4).max(1)
+}
+
 /// One unit, counted until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Share<P: Eq + Hash = IpAddr>(Arc<Shares<P>>, P);
@@ -23,7 +28,7 @@ pub(crate) struct Share<P: Eq + Hash = IpAddr>(Arc<Shares<P>>, P);
 impl Shares {
     /// Allows the [`party`] of each address a quarter of `all`, and at least one.
     pub(crate) fn of(all: usize) -> Arc<Self> {
-        Self::at_most(all.div_ceil(4).max(1))
+        Self::at_most(quarter(all))
     }
 
     /// Counts one more unit for this address, unless its party has reached the maximum.
@@ -38,16 +43,16 @@ impl<P: Eq + Hash + Clone> Shares<P> {
         Arc::new(Self { most, counts: Mutex::default() })
     }
 
-    /// Returns the maximum for each party.
-    pub(crate) fn most(&self) -> usize {
-        self.most
-    }
-
     /// Counts one more unit for this party, unless it has reached the maximum.
     pub(crate) fn take(self: &Arc<Self>, party: P) -> Option<Share<P>> {
+        self.take_within(self.most, party)
+    }
+
+    /// Like [`Shares::take`], with another maximum.
+    pub(crate) fn take_within(self: &Arc<Self>, most: usize, party: P) -> Option<Share<P>> {
         let mut counts = self.counts();
         let count = counts.entry(party.clone()).or_default();
-        if *count >= self.most {
+        if *count >= most {
             return None;
         }
         *count += 1;

@@ -139,6 +139,24 @@ fn each_can_be_set_in_the_file_and_in_the_environment() {
     }
 }
 
+/// What a reload does with each, and that the sample says so.
+#[test]
+fn each_is_applied_by_a_reload_or_named() {
+    let sample = sample();
+    for (key, in_file, _) in OTHER_VALUES.iter().copied() {
+        let changed = Start::new().file(&format!("{key} = {in_file}")).load().unwrap();
+        let reloaded = defaults().reloaded(changed.clone());
+        let is_applied = reloaded.settings == changed;
+        let expected = if is_applied { (vec![key], vec![]) } else { (vec![], vec![key]) };
+        assert_eq!((reloaded.applied, reloaded.needs_restart), expected);
+        assert!(is_applied || reloaded.settings == defaults(), "{key}: half of it");
+        let said = if is_applied { "A reload applies a change." } else { "A change needs a restart." };
+        // A server speaks TLS from its start or not; after that, its certificate can be replaced.
+        let said = if key.starts_with("tls_") { "A reload applies a change." } else { said };
+        assert!(sample.contains(&format!("# {said}\n#{key} =")), "{key}: {said}");
+    }
+}
+
 #[test]
 fn the_sample_says_the_defaults() {
     assert_eq!(Start::new().file(&sample()).load().unwrap(), defaults());

@@ -345,6 +345,25 @@ fn systemd_hears_that_it_is_ready_alive_and_stopping() {
     }
 }
 
+/// The time tells systemd which reload is meant (`Type=notify-reload`).
+#[cfg(unix)]
+fn reloads(server: &Supervised) {
+    send("HUP", &server.process);
+    let begun = server.message();
+    let time = begun.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect(&begun);
+    assert!(time.parse::<u64>().is_ok(), "{begun}");
+    assert_eq!(server.message(), "READY=1");
+    assert!(get(server.address, "/readyz").starts_with("HTTP/1.1 200 "));
+}
+
+#[cfg(unix)]
+#[test]
+fn systemd_hears_of_a_reload() {
+    let server = Supervised::start(&[]);
+    assert_eq!(server.message(), "READY=1");
+    reloads(&server);
+}
+
 /// A relay is not ready before it has read the log of its node, which is suspended here.
 #[cfg(unix)]
 #[test]
@@ -373,4 +392,5 @@ fn systemd_does_not_hear_that_it_is_ready_before_it_is() {
     send("CONT", &node);
     assert_eq!(relay.message(), "READY=1");
     assert!(get(relay.address, "/readyz").starts_with("HTTP/1.1 200 "));
+    reloads(&relay);
 }

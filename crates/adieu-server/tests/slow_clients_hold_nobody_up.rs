@@ -10,6 +10,7 @@ use adieu_server::{
     error::ApiError,
     listen::{Bounds, Drained, raise_descriptor_limit, serve},
 };
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::ConnectInfo,
@@ -72,6 +73,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
+        let bounds = Arc::new(ArcSwap::from_pointee(bounds));
         let ended = tokio::spawn(serve(listener, router, bounds, async { stopped.await.unwrap() }));
         Self { address, reached, release, stop, ended }
     }

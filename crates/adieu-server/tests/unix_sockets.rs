@@ -22,6 +22,7 @@ use adieu_server::{
     config::{Flags, Settings},
     listen::{Bounds, Drained, Listeners, serve},
 };
+use arc_swap::ArcSwap;
 use axum::{Router, routing::get};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -401,7 +402,7 @@ impl Limited {
             .route("/held", get(held))
             .route("/large", get(|| async { vec![b'x'; 8 * 1024 * 1024] }));
         let (stop, stopped) = oneshot::channel();
-        let bounds = limit(Bounds::from(&settings));
+        let bounds = Arc::new(ArcSwap::from_pointee(limit(Bounds::from(&settings))));
         let ended = tokio::spawn(serve(listeners, router, bounds, async { stopped.await.unwrap() }));
         Self { path, address, reached, stop, ended, _folder: folder }
     }

@@ -416,6 +416,9 @@ impl NodeBuilder {
             verifier = verifier.with_issuer(issuer)?;
         }
         let verifier = Arc::new(verifier);
+        if let Some(guard) = &guard {
+            guard.follow_issuers_of(&verifier);
+        }
         let sessions = Sessions::new(store, Arc::clone(&verifier), keys.clone(), settings, Arc::clone(&clock))?;
         follower.ready().await?;
         Ok(Node { sessions: Arc::new(sessions), verifier, log, keys, kept_keys, clock, guard, follower })

@@ -132,6 +132,32 @@ async fn each_issuer_signs_for_itself_and_for_nobody_else() {
     }
 }
 
+#[tokio::test]
+async fn issuers_are_replaced_while_the_node_runs() {
+    let setup = Setup::start().await;
+    let verifier = setup.node.verifier();
+    let [ours, theirs] = [("us", &setup.ours()), ("them", &setup.theirs)]
+        .map(|(name, key)| [claims(name), claims(name)].map(|claims| encode(key, &claims).unwrap()));
+    assert_eq!(setup.log_out(&theirs[1], Scope::This).await, Ok(0), "a token without a session");
+    let them = verifier.decoder_for(&issuer("them")).unwrap();
+    assert!(setup.verify(&theirs[0]).is_ok(), "it is cached now");
+
+    verifier.replace_issuers([]).unwrap();
+    assert!(setup.verify(&theirs[0]).is_err());
+    assert!(setup.verify(&ours[0]).is_ok());
+    assert!(setup.log_out(&theirs[0], Scope::This).await.is_err());
+
+    // A set that cannot be used changes nothing.
+    let us = decoder(Rules::new(issuer("us")), &secret());
+    assert!(matches!(verifier.replace_issuers([Arc::clone(&them), us.into()]), Err(Error::InvalidSetting { .. })));
+    assert!(matches!(verifier.replace_issuers([&them, &them].map(Arc::clone)), Err(Error::InvalidSetting { .. })));
+    assert!(setup.verify(&theirs[0]).is_err());
+
+    verifier.replace_issuers([them]).unwrap();
+    assert!(setup.verify(&theirs[0]).is_ok());
+    assert!(matches!(setup.verify(&theirs[1]), Err(TokenError::Revoked(_))), "what was revoked stays revoked");
+}
+
 /// The public key of an issuer is not secret: a token signed with it as an HMAC secret must be rejected.
 #[tokio::test]
 async fn a_public_key_is_no_secret() {

@@ -118,7 +118,7 @@ impl Api {
         password: &Password,
         client: &Client,
     ) -> Result<Account, ApiError> {
-        let attempt = self.node.limits.attempt(username, client.address)?;
+        let attempt = self.node.limits.attempt((&self.settings).into(), username, client.address)?;
         match self.node.accounts.authenticate(username, password, client.address).await {
             Ok(account) => {
                 if let Some(known) = attempt.succeeded() {
@@ -185,7 +185,7 @@ impl Api {
         password: &Password,
         client: &Client,
     ) -> Result<(), ApiError> {
-        self.node.limits.registration(client.address)?;
+        self.node.limits.registration((&self.settings).into(), client.address)?;
         let account = self.node.accounts.add(username, password, Role::User, Some(client.address)).await?;
         audit::Entry::of(&account.id).record(Event::AccountAdded, client.address).await;
         Ok(())
@@ -343,7 +343,7 @@ pub(super) async fn reset_password(
     let chosen = fields.required("new_password", |text| Password::chosen(text.into(), minimum));
     let (token, chosen) = fields.finish((token, chosen))?;
 
-    api.node.limits.reset(client.address)?;
+    api.node.limits.reset((&api.settings).into(), client.address)?;
     let id = api.node.accounts.reset_password(token.expose_secret(), &chosen, client.address).await?;
     audit::Entry::of(&id).record(Event::PasswordReset, client.address).await;
     Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await?))

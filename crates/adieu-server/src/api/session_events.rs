@@ -18,9 +18,6 @@ use serde_json::json;
 use super::{Api, client::AccessToken, docs};
 use crate::error::ApiError;
 
-/// How many streams a user may have at the same time.
-pub(super) const MAX_STREAMS: usize = 16;
-
 /// How often an open stream sends a comment, so that proxies do not take it for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -48,7 +45,7 @@ pub(super) async fn events(State(api): State<Api>, token: AccessToken, end: Toke
 /// # Errors
 /// [`ApiError::TooManyStreams`] if the user has too many.
 pub(super) fn open(api: &Api, subject: &Subject, end: TokenEnd) -> Result<Response, ApiError> {
-    let share = api.streams.take(subject.clone()).ok_or(ApiError::TooManyStreams)?;
+    let share = api.node.streams.take(subject.clone()).ok_or(ApiError::TooManyStreams)?;
     let opened = Event::default().retry(RETRY).comment("open");
     let mut leaving = api.node.is_leaving.subscribe();
     let ended = async move {

@@ -57,7 +57,8 @@ impl Listeners {
     }
 
     /// Returns the certificate for the TCP sockets, if they are encrypted.
-    pub(super) fn tls(&self) -> Option<&Tls> {
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
     }
 

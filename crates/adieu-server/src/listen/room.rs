@@ -14,17 +14,15 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
 };
 
-use super::activity::Activity;
+use super::{LiveBounds, activity::Activity};
 use crate::{
     address::{Peer, party},
-    config::TrustedProxy,
-    shares::{Share, Shares},
+    shares::{Share, Shares, quarter},
 };
 
 /// How long a connection must have been idle before another party may replace it.
@@ -42,11 +40,8 @@ pub(super) struct Room(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    total: usize,
-    for_strangers: usize,
+    bounds: LiveBounds,
     shares: Arc<Shares>,
-    trusted: Vec<TrustedProxy>,
-    reserved_for: Vec<IpNet>,
     state: Mutex<State>,
     freed: Notify,
 }
@@ -86,18 +81,18 @@ impl Seat {
 }
 
 impl Room {
-    /// Creates room for `total` connections. Proxies in `trusted` have no share limit; a part is reserved for them and `reserved_for`.
-    pub(super) fn new(total: usize, trusted: Vec<TrustedProxy>, reserved_for: Vec<IpNet>) -> Self {
-        let (for_strangers, shares) = (total - total / 4, Shares::of(total));
-        let state = Mutex::default();
-        Self(Arc::new(Shared { total, for_strangers, shares, trusted, reserved_for, state, freed: Notify::new() }))
+    /// Creates room for as many connections as the bounds allow at the time of each. Trusted proxies have no share limit; a part is
+    /// reserved for them and [`Bounds::reserved_for`](super::Bounds::reserved_for).
+    pub(super) fn new(bounds: LiveBounds) -> Self {
+        let shares = Shares::of(bounds.load().max_connections);
+        Self(Arc::new(Shared { bounds, shares, state: Mutex::default(), freed: Notify::new() }))
     }
 
     /// Returns when there is room for one more connection, or an idle one could be replaced.
     pub(super) async fn wait(&self) {
         loop {
             let freed = self.0.freed.notified();
-            if self.state().seats.len() < self.0.total || self.state().has_idle() {
+            if self.state().seats.len() < self.0.bounds.load().max_connections || self.state().has_idle() {
                 return;
             }
             let _freed_or_idle_by_now = timeout(MIN_IDLE / 10, freed).await;
@@ -106,32 +101,35 @@ impl Room {
 
     /// Admits a connection, unless there is no room for it.
     pub(super) fn admit(&self, peer: Peer) -> Option<Seated> {
-        let (address, is_trusted) = (peer.address(), peer.is_one_of(&self.0.trusted));
-        let is_stranger = !is_trusted && !self.0.reserved_for.iter().any(|network| network.contains(&address));
+        let bounds = self.0.bounds.load();
+        let total = bounds.max_connections;
+        let (for_strangers, most) = (total - total / 4, quarter(total));
+        let (address, is_trusted) = (peer.address(), peer.is_one_of(&bounds.trusted_proxies));
+        let is_stranger = !is_trusted && !bounds.reserved_for.iter().any(|network| network.contains(&address));
         let party = party(address);
 
         let mut state = self.state();
         let share = if is_trusted {
             None
         } else {
-            let taken = self.0.shares.take_for(address);
+            let taken = self.0.shares.take_within(most, party);
             Some(match taken {
                 Some(share) => share,
                 None => {
                     // Several at once; otherwise a flood from one address would cause as many searches.
-                    state.evict_of(party, (self.0.shares.most() / EVICTED_PART).max(1));
-                    self.0.shares.take_for(address)?
+                    state.evict_of(party, (most / EVICTED_PART).max(1));
+                    self.0.shares.take_within(most, party)?
                 }
             })
         };
-        let some = (self.0.total / EVICTED_PART).max(1);
-        if is_stranger && state.strangers >= self.0.for_strangers {
+        let some = (total / EVICTED_PART).max(1);
+        if is_stranger && state.strangers >= for_strangers {
             state.evict(some, |seat| seat.is_stranger);
         }
-        if state.seats.len() >= self.0.total {
+        if state.seats.len() >= total {
             state.evict(some, |_| true);
         }
-        if state.seats.len() >= self.0.total || (is_stranger && state.strangers >= self.0.for_strangers) {
+        if state.seats.len() >= total || (is_stranger && state.strangers >= for_strangers) {
             return None;
         }
         let key = (party, state.next);
@@ -217,13 +215,21 @@ impl Drop for Seated {
 mod tests {
     use std::net::SocketAddr;
 
+    use arc_swap::ArcSwap;
     use tokio::time::advance;
 
     use super::*;
+    use crate::{
+        config::{Flags, Settings, TrustedProxy},
+        listen::Bounds,
+    };
 
     fn room(total: usize) -> Room {
         let trusted = vec![TrustedProxy::Network("10.0.0.0/8".parse().unwrap()), TrustedProxy::UnixSocket];
-        Room::new(total, trusted, vec!["127.0.0.1/32".parse().unwrap()])
+        let reserved_for = vec!["127.0.0.1/32".parse().unwrap()];
+        let bounds = Bounds::from(&Settings::load(&Flags::default(), []).unwrap());
+        let bounds = Bounds { max_connections: total, trusted_proxies: trusted, reserved_for, ..bounds };
+        Room::new(Arc::new(ArcSwap::from_pointee(bounds)))
     }
 
     fn admit(room: &Room, address: &str) -> Option<Seated> {
@@ -265,6 +271,29 @@ mod tests {
         drop(seated);
         let state = room.state();
         assert_eq!((state.seats.len(), state.strangers), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_limit_holds_for_the_next_connection() {
+        let room = room(8);
+        let change = |total| {
+            let bounds = Bounds { max_connections: total, ..Bounds::clone(&room.0.bounds.load()) };
+            room.0.bounds.store(Arc::new(bounds));
+        };
+        let busy = |number| {
+            let seated = admit(&room, &format!("192.0.2.{number}"));
+            seated.inspect(|seated| seated.activity().begin())
+        };
+        let first: Vec<_> = (0..8).filter_map(busy).collect();
+        assert_eq!(first.len(), 6);
+        change(16);
+        let more: Vec<_> = (8..24).filter_map(busy).collect();
+        assert_eq!(first.len() + more.len(), 12);
+        change(8);
+        drop(more);
+        assert!(busy(30).is_none(), "as many as the lower limit allows are there");
+        drop(first);
+        assert!(busy(31).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@
 //! 3. A handshake that takes longer than [`Bounds::header_timeout`](super::Bounds::header_timeout) ends the connection.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -36,9 +37,32 @@ const RENEWAL: Duration = Duration::from_secs(10);
 
 /// The certificate in use. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Tls {
-    in_use: Arc<ArcSwap<ServerConfig>>,
+pub struct Tls {
+    in_use: Arc<ArcSwap<Certificate>>,
     _renewal: Arc<Renewal>,
+}
+
+/// A certificate that can be used, and where it comes from.
+#[derive(Debug)]
+pub struct Certificate {
+    files: Files,
+    contents: Contents,
+    config: Arc<ServerConfig>,
+}
+
+impl Certificate {
+    /// Reads the files of the settings; `None` if they name none.
+    ///
+    /// # Errors
+    /// Fails if only one file is named, or if the files cannot be used.
+    pub fn read(settings: &Settings) -> anyhow::Result<Option<Self>> {
+        Files::of(settings)?.map(Self::read_files).transpose()
+    }
+
+    fn read_files(files: Files) -> anyhow::Result<Self> {
+        let contents = files.read()?;
+        Ok(Self { config: Arc::new(contents.config()?), files, contents })
+    }
 }
 
 /// The task that reads the files again. It ends when this is dropped.
@@ -57,16 +81,20 @@ impl Tls {
     /// # Errors
     /// Fails if only one file is named, or if the files cannot be used.
     pub(super) async fn new(settings: &Settings) -> anyhow::Result<Option<Self>> {
-        let Some(files) = Files::of(settings)? else { return Ok(None) };
-        let first = files.read()?;
-        let in_use = Arc::new(ArcSwap::from_pointee(first.config()?));
-        let renewal = tokio::spawn(renew(files, first, Arc::clone(&in_use))).abort_handle();
+        let Some(first) = Certificate::read(settings)? else { return Ok(None) };
+        let in_use = Arc::new(ArcSwap::from_pointee(first));
+        let renewal = tokio::spawn(renew(Arc::clone(&in_use))).abort_handle();
         Ok(Some(Self { in_use, _renewal: Arc::new(Renewal(renewal)) }))
+    }
+
+    /// Uses this certificate for the handshakes that begin from now on, and looks for its successors in its files.
+    pub(crate) fn replace(&self, certificate: Certificate) {
+        self.in_use.store(Arc::new(certificate));
     }
 
     /// Begins a handshake with the certificate that is in use now.
     pub(super) fn accept(&self, stream: TcpStream) -> Accept<TcpStream> {
-        TlsAcceptor::from(self.in_use.load_full()).accept(stream)
+        TlsAcceptor::from(Arc::clone(&self.in_use.load().config)).accept(stream)
     }
 }
 
@@ -77,10 +105,17 @@ struct Files {
 }
 
 /// The contents of the files.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 struct Contents {
     certificate: Vec<u8>,
     key: Vec<u8>,
+}
+
+impl fmt::Debug for Contents {
+    /// Omits the key, which is secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Contents").finish_non_exhaustive()
+    }
 }
 
 /// Returns until when the certificate of the settings is valid, after loading it with its key; `None` if there is none.
@@ -88,10 +123,7 @@ struct Contents {
 /// # Errors
 /// Fails if only one file is named, or if the files cannot be used.
 pub fn certificate_valid_until(settings: &Settings) -> anyhow::Result<Option<Timestamp>> {
-    let Some(files) = Files::of(settings)? else { return Ok(None) };
-    let contents = files.read()?;
-    contents.config()?;
-    contents.valid_until().map(Some)
+    Certificate::read(settings)?.map(|certificate| certificate.contents.valid_until()).transpose()
 }
 
 impl Files {
@@ -141,22 +173,24 @@ impl Contents {
 }
 
 /// Reads the files again and again, and uses a new certificate.
-async fn renew(files: Files, mut known: Contents, in_use: Arc<ArcSwap<ServerConfig>>) {
+async fn renew(in_use: Arc<ArcSwap<Certificate>>) {
     let mut has_failed = false;
     loop {
         sleep(RENEWAL).await;
-        let (files, before) = (files.clone(), known.clone());
+        let known = in_use.load_full();
+        let before = Arc::clone(&known);
         let look = move || {
-            let found = files.read()?;
-            let changed = found != before;
-            anyhow::Ok((changed.then(|| found.config()).transpose()?, found))
+            let has_changed = before.files.read()? != before.contents;
+            anyhow::Ok(if has_changed { Some(Certificate::read_files(before.files.clone())?) } else { None })
         };
         match spawn_blocking(look).await.map_err(anyhow::Error::from).flatten() {
-            Ok((changed, found)) => {
-                if let Some(config) = changed {
-                    tracing::info!("using the certificate that was renewed");
-                    in_use.store(Arc::new(config));
-                    known = found;
+            Ok(changed) => {
+                if let Some(certificate) = changed {
+                    // Unless a reload was faster, whose files may be others.
+                    let replaced = in_use.compare_and_swap(&known, Arc::new(certificate));
+                    if Arc::ptr_eq(&replaced, &known) {
+                        tracing::info!("using the certificate that was renewed");
+                    }
                 }
                 has_failed = false;
             }

@@ -17,6 +17,7 @@ use adieu_server::{
     node::Node,
     text::{Password, Username},
 };
+use arc_swap::ArcSwap;
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -79,7 +80,8 @@ impl TestApp {
         let node = Arc::new(Node::open(&settings).await.unwrap());
         let router = api::router(Arc::clone(&node), settings.clone()).unwrap();
         let server = tokio::spawn(async move {
-            serve(listener, router, Bounds::from(&settings), std::future::pending()).await;
+            let bounds = Arc::new(ArcSwap::from_pointee(Bounds::from(&settings)));
+            serve(listener, router, bounds, std::future::pending()).await;
         });
         Self { node, folder, address, client: reqwest::Client::new(), server }
     }

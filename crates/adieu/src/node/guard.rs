@@ -1,6 +1,10 @@
 //! Compares the log with the mark, and acts if the log went back.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     sync::Mutex,
@@ -15,7 +19,7 @@ use crate::{
     session::{EndSessions, Selection, Session, SessionSettings, SessionStore},
     store::Store,
     time::{Clock, Timestamp},
-    token::{Algorithm, Decoder, KeyStore, Rules, SigningKey, StoredKey},
+    token::{Algorithm, Decoder, KeyStore, SigningKey, StoredKey, Verifier},
 };
 
 /// The log target for the operator.
@@ -41,8 +45,10 @@ struct CutOffs {
     issuer: Issuer,
     /// The maximum lifetime of the node's own sessions.
     session_lifetime: Duration,
-    /// The rules for the other issuers whose tokens are accepted.
-    others: Vec<Rules>,
+    /// The decoders of the other issuers whose tokens are accepted at the start.
+    others: Vec<Arc<Decoder>>,
+    /// Knows the issuers after that; they can be replaced while the node runs.
+    verifier: OnceLock<Arc<Verifier>>,
     /// The algorithm of a key that is generated if no other key is left.
     algorithm: Algorithm,
 }
@@ -57,7 +63,10 @@ impl CutOffs {
             lapses_at: Revocation::lapse_for(last_expiry),
         };
         let own = cut_off(&self.issuer, now, latest_expiry.max(now.plus(self.session_lifetime)));
-        let others = self.others.iter().map(|rules| {
+        let others =
+            self.verifier.get().map_or_else(|| self.others.clone(), |verifier| verifier.other_issuers().to_vec());
+        let others = others.iter().map(|decoder| {
+            let rules = decoder.rules();
             let issued_until = now.plus(rules.skew());
             cut_off(rules.issuer(), issued_until, issued_until.plus(rules.max_lifetime()))
         });
@@ -103,7 +112,8 @@ impl Guard {
             cut_offs: CutOffs {
                 issuer: settings.issuer.clone(),
                 session_lifetime: settings.session_lifetime,
-                others: issuers.iter().map(|issuer| issuer.rules().clone()).collect(),
+                others: issuers.to_vec(),
+                verifier: OnceLock::new(),
                 algorithm,
             },
             clock: Arc::clone(clock),
@@ -116,6 +126,11 @@ impl Guard {
             this.end_sessions_from_before(restored_at).await?;
         }
         Ok(Some(Arc::new(this)))
+    }
+
+    /// Asks this verifier for the other issuers from now on.
+    pub(crate) fn follow_issuers_of(&self, verifier: &Arc<Verifier>) {
+        let _first = self.cut_offs.verifier.set(Arc::clone(verifier));
     }
 
     pub(crate) fn high_water(&self) -> &Arc<HighWater> {

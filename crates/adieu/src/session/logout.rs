@@ -75,12 +75,13 @@ impl Sessions {
 
     async fn log_out_without_session(&self, claims: &Claims, scope: Scope) -> Result<(), SessionError> {
         let mut ends = vec![token_of(claims)];
-        let Some(rules) = self.rules_elsewhere(&claims.issuer) else {
+        let Some(decoder) = self.decoder_elsewhere(&claims.issuer) else {
             return match scope {
                 Scope::This => Ok(self.append(ends).await?),
                 Scope::Others | Scope::All => Err(SessionError::UnknownSessions),
             };
         };
+        let rules = decoder.rules();
         let (now, skew) = (self.clock.now(), rules.skew());
         let mut end = |target, last_expiry| {
             ends.push(Revocation {

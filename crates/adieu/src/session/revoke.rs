@@ -1,7 +1,10 @@
 //! Revocation of tokens, sessions and subjects by their ids, also of other issuers.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -11,7 +14,7 @@ use crate::{
     id::KeyId,
     revocation::{Revocation, RevokedBy, RevokedClaim, Target, TokenFacts},
     time::Timestamp,
-    token::{Claims, DEFAULT_SKEW, Rules, TokenType},
+    token::{Claims, DEFAULT_SKEW, Decoder, TokenType},
 };
 
 /// A request to revoke a token, a session, a subject, a key, a claim or everything.
@@ -93,9 +96,9 @@ impl From<RevocationTarget> for RevocationRequest {
 }
 
 impl Sessions {
-    /// Returns the rules for tokens of another issuer; `None` for our own issuer or an unknown one.
-    pub(super) fn rules_elsewhere(&self, issuer: &Issuer) -> Option<&Rules> {
-        Some(self.verifier.decoder_for(issuer).filter(|_| *issuer != self.settings.issuer)?.rules())
+    /// Returns the decoder for tokens of another issuer; `None` for our own issuer or an unknown one.
+    pub(super) fn decoder_elsewhere(&self, issuer: &Issuer) -> Option<Arc<Decoder>> {
+        self.verifier.decoder_for(issuer).filter(|_| *issuer != self.settings.issuer)
     }
 
     /// Ends sessions and returns their number.
@@ -258,7 +261,7 @@ impl Sessions {
         if *issuer == self.settings.issuer {
             return Duration::ZERO;
         }
-        self.rules_elsewhere(issuer).map_or(DEFAULT_SKEW, Rules::skew)
+        self.decoder_elsewhere(issuer).map_or(DEFAULT_SKEW, |decoder| decoder.rules().skew())
     }
 
     fn needs_latest_expiry(&self, request: &RevocationRequest) -> bool {
@@ -302,9 +305,9 @@ impl Sessions {
         // For another issuer whose tokens are accepted here, the rules say how long they live and how far ahead its
         // clock may be. The cut-off is as far ahead, because a token from there is accepted at once. (Our own sessions
         // also end by their ids.)
-        let rules = self.rules_elsewhere(&issuer);
+        let elsewhere = self.decoder_elsewhere(&issuer);
         let issued_until = now.plus(self.skew_of(&issuer));
-        let latest = rules.map_or(latest, |rules| latest.max(issued_until.plus(rules.max_lifetime())));
+        let latest = elsewhere.map_or(latest, |decoder| latest.max(issued_until.plus(decoder.rules().max_lifetime())));
         let keep_until = keep_until.unwrap_or(latest);
         let fact = |target, last_expiry| {
             vec![Revocation { issuer: issuer.clone(), target, lapses_at: Revocation::lapse_for(last_expiry) }]

@@ -5,7 +5,9 @@
 //! costs at most the signature check of one issuer. A token without `iss` is tried with each issuer whose rules allow
 //! that.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
+
+use arc_swap::ArcSwap;
 
 use crate::{
     Error,
@@ -24,31 +26,34 @@ const MAX_NAMELESS: usize = 4;
 #[derive(Debug)]
 pub(super) struct Issuers {
     own: Arc<Decoder>,
-    others: Vec<Arc<Decoder>>,
+    others: ArcSwap<Vec<Arc<Decoder>>>,
 }
 
 impl Issuers {
     pub(super) fn new(own: Arc<Decoder>) -> Self {
-        Self { own, others: Vec::new() }
+        Self { own, others: ArcSwap::default() }
     }
 
-    /// Adds the decoder of another issuer.
+    /// Replaces the decoders of the other issuers.
     ///
     /// # Errors
-    /// Returns [`Error::InvalidSetting`] if the issuer has a decoder already, or if too many issuers accept tokens
-    /// without `iss`.
-    pub(super) fn add(&mut self, other: Arc<Decoder>) -> Result<(), Error> {
-        let issuer = other.rules().issuer();
-        if self.all().any(|known| known.rules().issuer() == issuer) {
-            return Err(Error::setting("issuer", format!("duplicate issuer `{issuer}`")));
+    /// Returns [`Error::InvalidSetting`] if an issuer has two decoders, or if too many issuers accept tokens without
+    /// `iss`; nothing is changed then.
+    pub(super) fn replace(&self, others: Vec<Arc<Decoder>>) -> Result<(), Error> {
+        let mut names = HashSet::new();
+        for decoder in all(&self.own, &others) {
+            let issuer = decoder.rules().issuer();
+            if !names.insert(issuer) {
+                return Err(Error::setting("issuer", format!("duplicate issuer `{issuer}`")));
+            }
         }
-        self.others.push(other);
-        if self.nameless().count() > MAX_NAMELESS {
+        if nameless(&self.own, &others).count() > MAX_NAMELESS {
             return Err(Error::setting(
                 "issuer",
                 format!("no more than {MAX_NAMELESS} issuers may accept tokens without an issuer, as each is tried"),
             ));
         }
+        self.others.store(Arc::new(others));
         Ok(())
     }
 
@@ -56,19 +61,21 @@ impl Issuers {
         &self.own
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Decoder>> {
-        std::iter::once(&self.own).chain(&self.others)
+    /// Returns the decoders of the other issuers.
+    pub(super) fn others(&self) -> Arc<Vec<Arc<Decoder>>> {
+        self.others.load_full()
     }
 
     /// Like [`Decoder::decode_shared`], by the rules of the issuer that the token names.
     pub(super) fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
-        if self.others.is_empty() {
+        let others = self.others.load();
+        if others.is_empty() {
             return self.own.decode_shared(token, now);
         }
         // A cached token was accepted by the decoder that caches it, so its issuer need not be read.
-        let remembered = self.all().find_map(|decoder| decoder.recall(token, now));
+        let remembered = all(&self.own, &others).find_map(|decoder| decoder.recall(token, now));
         remembered.unwrap_or_else(|| {
-            self.with_named(token, |decoder| {
+            self.with_named(&others, token, |decoder| {
                 decoder.decode_and_remember(token, now, |claims| self.restrict(decoder, claims))
             })
         })
@@ -76,10 +83,11 @@ impl Issuers {
 
     /// Like [`Decoder::decode_ignoring_expiry`], by the rules of the issuer that the token names.
     pub(super) fn decode_ignoring_expiry(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), TokenError> {
-        if self.others.is_empty() {
+        let others = self.others.load();
+        if others.is_empty() {
             return self.own.decode_ignoring_expiry(token, now);
         }
-        self.with_named(token, |decoder| {
+        self.with_named(&others, token, |decoder| {
             let (mut claims, expiry) = decoder.decode_ignoring_expiry(token, now)?;
             self.restrict(decoder, &mut claims);
             Ok((claims, expiry))
@@ -93,12 +101,13 @@ impl Issuers {
         }
     }
 
-    fn nameless(&self) -> impl Iterator<Item = &Arc<Decoder>> {
-        self.all().filter(|decoder| decoder.rules().missing_issuer)
-    }
-
-    fn with_named<T>(&self, token: &str, decode: impl Fn(&Decoder) -> Result<T, TokenError>) -> Result<T, TokenError> {
-        let most_bytes = self.all().map(|decoder| decoder.rules().max_token_bytes).max().unwrap_or(0);
+    fn with_named<T>(
+        &self,
+        others: &[Arc<Decoder>],
+        token: &str,
+        decode: impl Fn(&Decoder) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let most_bytes = all(&self.own, others).map(|decoder| decoder.rules().max_token_bytes).max().unwrap_or(0);
         if token.is_empty() {
             return Err(TokenError::Missing);
         }
@@ -107,11 +116,11 @@ impl Issuers {
         }
         let mut buffer = Vec::new();
         if let Some(name) = name(token, &mut buffer)? {
-            let named = self.all().find(|decoder| decoder.rules().issuer().as_str() == name);
+            let named = all(&self.own, others).find(|decoder| decoder.rules().issuer().as_str() == name);
             return decode(named.ok_or(TokenError::WrongIssuer)?);
         }
         let mut result = Err(TokenError::MissingClaim("iss"));
-        for decoder in self.nameless() {
+        for decoder in nameless(&self.own, others) {
             result = decode(decoder);
             match &result {
                 // Not signed by this issuer: try the next.
@@ -121,6 +130,15 @@ impl Issuers {
         }
         result
     }
+}
+
+fn all<'d>(own: &'d Arc<Decoder>, others: &'d [Arc<Decoder>]) -> impl Iterator<Item = &'d Arc<Decoder>> {
+    std::iter::once(own).chain(others)
+}
+
+/// Returns the decoders that accept tokens without `iss`.
+fn nameless<'d>(own: &'d Arc<Decoder>, others: &'d [Arc<Decoder>]) -> impl Iterator<Item = &'d Arc<Decoder>> {
+    all(own, others).filter(|decoder| decoder.rules().missing_issuer)
 }
 
 /// Returns the issuer that a token names. The signature is not verified yet.

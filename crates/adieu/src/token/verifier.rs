@@ -59,9 +59,28 @@ impl Verifier {
     /// # Errors
     /// Returns [`Error::InvalidSetting`] if the issuer has a decoder already, or if more than four decoders accept
     /// tokens without an issuer.
-    pub fn with_issuer(mut self, decoder: impl Into<Arc<Decoder>>) -> Result<Self, Error> {
-        self.issuers.add(decoder.into())?;
+    pub fn with_issuer(self, decoder: impl Into<Arc<Decoder>>) -> Result<Self, Error> {
+        let mut others = self.issuers.others().to_vec();
+        others.push(decoder.into());
+        self.issuers.replace(others)?;
         Ok(self)
+    }
+
+    /// Accepts the access tokens of these other issuers from now on, and of no others but the verifier's own. A token
+    /// that is being verified meanwhile is accepted or rejected by the old issuers or by the new ones.
+    ///
+    /// Revocations stay in the index: an issuer that is accepted again later has lost none of them. So that tokens stay
+    /// cached, and keys known, pass the same decoder again for an issuer that does not change.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Verifier::with_issuer`]; nothing is changed then.
+    pub fn replace_issuers(&self, decoders: impl IntoIterator<Item = Arc<Decoder>>) -> Result<(), Error> {
+        self.issuers.replace(decoders.into_iter().collect())
+    }
+
+    /// Returns the decoders of the other issuers.
+    pub(crate) fn other_issuers(&self) -> Arc<Vec<Arc<Decoder>>> {
+        self.issuers.others()
     }
 
     /// Returns the decoder of the verifier's own issuer, for example to replace its keys.
@@ -72,8 +91,10 @@ impl Verifier {
 
     /// Returns the decoder of `issuer`, or `None` if its tokens are not accepted.
     #[must_use]
-    pub fn decoder_for(&self, issuer: &Issuer) -> Option<&Arc<Decoder>> {
-        self.issuers.all().find(|decoder| decoder.rules().issuer() == issuer)
+    pub fn decoder_for(&self, issuer: &Issuer) -> Option<Arc<Decoder>> {
+        let others = self.issuers.others();
+        let mut all = std::iter::once(self.decoder()).chain(&*others);
+        all.find(|decoder| decoder.rules().issuer() == issuer).cloned()
     }
 
     /// Verifies an access token and returns its claims, which a cache may share.

@@ -273,11 +273,6 @@ async fn while_the_node_runs() {
 #[tokio::test]
 async fn the_tokens_of_other_issuers_are_refused_as_well() {
     let place = Place::new();
-    let shop = || {
-        let key = VerifyingKey::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
-        let rules = Rules::new(Issuer::new("shop").unwrap()).with_max_lifetime(Duration::from_secs(3_600));
-        Decoder::new(rules, KeySet::new([key]).unwrap())
-    };
     let node = place.builder().with_issuer(shop()).start(place.open().await).await.unwrap();
     let copy = place.copy("backup");
     node.sessions().append(vec![session_of("shop")]).await.unwrap();
@@ -290,6 +285,33 @@ async fn the_tokens_of_other_issuers_are_refused_as_well() {
     let of_shop: Vec<&Revocation> = entries.iter().filter(|entry| entry.issuer.as_str() == "shop").collect();
     assert!(matches!(of_shop[..], [Revocation { target: Target::Everything { issued_until }, lapses_at, .. }]
         if *issued_until >= before && *lapses_at > before.plus(Duration::from_secs(3_600))));
+}
+
+/// An issuer that was not trusted yet when the node started.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn also_those_of_an_issuer_that_is_trusted_since_the_node_runs() {
+    let place = Place::new();
+    let node = place.start().await;
+    node.verifier().replace_issuers([shop().into()]).unwrap();
+    let first = log_in(&node).await;
+    log_out(&node, &first).await;
+    let copy = place.copy("backup");
+    node.sessions().append(vec![session_of("shop")]).await.unwrap();
+    settle(&place, &node).await;
+    go_back_under_it(&place, &copy, "SELECT 1");
+    let started = Instant::now();
+    let is_of_shop =
+        |entry: &Revocation| entry.issuer.as_str() == "shop" && matches!(entry.target, Target::Everything { .. });
+    while !place.open().await.read(None, Duration::ZERO).await.unwrap().entries.iter().any(is_of_shop) {
+        assert!(started.elapsed() < TEST_TIMEOUT);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn shop() -> Decoder {
+    let key = VerifyingKey::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
+    let rules = Rules::new(Issuer::new("shop").unwrap()).with_max_lifetime(Duration::from_secs(3_600));
+    Decoder::new(rules, KeySet::new([key]).unwrap())
 }
 
 fn session_of(issuer: &str) -> Revocation {

@@ -1,6 +1,6 @@
 //! Checks of what the server works with: its store, its certificate, proxies, other issuers, and the receivers of webhooks.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use adieu::{
     Issuer,
@@ -127,13 +127,13 @@ pub(super) fn proxies(settings: &Settings, mut check: Check<'_>) {
 
 /// Checks the keys of other issuers: that files can be used, and that URLs answer with keys.
 pub(super) async fn issuers(settings: &Settings, mut check: Check<'_>) {
-    let trusted = match Trusted::new(settings) {
+    let trusted = match Trusted::new(settings, &Trusted::default()) {
         Ok(trusted) => trusted,
         Err(error) => return check.fail(format!("{error:#}; correct the setting or the file")),
     };
     let name = |issuer: Issuer| format!("the issuer {issuer}");
-    let mut followed: Vec<(String, KeyFollower)> =
-        trusted.key_followers.into_iter().map(|(issuer, keys)| (name(issuer), keys)).collect();
+    let mut followed: Vec<(String, Arc<KeyFollower>)> =
+        trusted.key_followers().into_iter().map(|(issuer, keys)| (name(issuer), keys)).collect();
     match follow_node(settings) {
         Ok(node) => followed.extend(node),
         Err(error) => return check.fail(format!("{error:#}; correct the settings of the relay")),
@@ -163,12 +163,12 @@ pub(super) fn webhooks(settings: &Settings, mut check: Check<'_>) {
 }
 
 /// Starts to follow the keys of the node that a relay follows. Unlike its log, they need no registration there.
-fn follow_node(settings: &Settings) -> anyhow::Result<Option<(String, KeyFollower)>> {
+fn follow_node(settings: &Settings) -> anyhow::Result<Option<(String, Arc<KeyFollower>)>> {
     let Some(url) = relay::followed(settings)? else { return Ok(None) };
     let keys = relay::service_of(settings, url)?.remote()?.keys_url()?;
     let decoder = Decoder::new(Rules::new(settings.issuer.parse()?), KeySet::pending());
     let follower = KeyFollower::start(decoder.into(), KeySource::new(&keys)?)?;
-    Ok(Some((redacted(&format!("the node {url}")), follower)))
+    Ok(Some((redacted(&format!("the node {url}")), Arc::new(follower))))
 }
 
 /// Waits for the first answer.

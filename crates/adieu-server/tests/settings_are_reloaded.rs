@@ -1,0 +1,290 @@
+//! SIGHUP: a server reads its settings again, and applies what can change while it runs. Nothing is applied by halves, and no request fails.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::{
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use adieu::{
+    Issuer, Subject,
+    time::{Clock as _, SystemClock},
+    token::{Algorithm, Claims, SigningKey, TokenType, encode},
+};
+use reqwest::{Certificate, Client};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use test_servers::{TEST_TIMEOUT, make_certificate};
+
+/// The key of the issuer "shop".
+const SECRET: &[u8] = &[7; 32];
+
+/// The table of the issuer "shop" in the file.
+const SHOP: &str = "trusted_issuer = [{ name = \"shop\", secret_file = \"shop.secret\" }]\n";
+
+/// A server with its settings in a file.
+struct Server {
+    process: Child,
+    address: SocketAddr,
+    log: Receiver<String>,
+    folder: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ended_already = self.process.kill();
+        let _status = self.process.wait();
+    }
+}
+
+impl Server {
+    fn start(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("shop.secret"), SECRET).unwrap();
+        Self::start_in(folder, settings)
+    }
+
+    fn start_in(folder: TempDir, settings: &str) -> Self {
+        fs::write(folder.path().join("adieu.toml"), with_address(settings)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adieu"));
+        command.args(["--config", "adieu.toml"]).current_dir(folder.path()).env_clear();
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (line, log) = channel();
+        let errors = BufReader::new(process.stderr.take().unwrap());
+        thread::spawn(move || errors.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
+        let mut first = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+        let address = first.trim_end().rsplit_once("://").expect(&first).1.parse().unwrap();
+        Self { process, address, log, folder }
+    }
+
+    /// Replaces the file, sends the signal, and waits for a line of the log.
+    fn reload(&self, settings: &str, line: &str) -> String {
+        fs::write(self.folder.path().join("adieu.toml"), with_address(settings)).unwrap();
+        kill_process(Pid::from_child(&self.process), Signal::HUP).unwrap();
+        self.logs(line)
+    }
+
+    fn logs(&self, text: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            match self.log.recv_timeout(TEST_TIMEOUT) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen += &format!("{line}\n"),
+                Err(error) => panic!("no line with {text:?} ({error}):\n{seen}"),
+            }
+        }
+    }
+
+    fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+}
+
+fn with_address(settings: &str) -> String {
+    let address = if settings.contains("listen = ") { "" } else { "listen = \"127.0.0.1:0\"\n" };
+    format!("{address}{settings}")
+}
+
+/// A connection that stays open.
+struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    fn open(address: SocketAddr) -> Self {
+        Self(BufReader::new(TcpStream::connect(address).unwrap()))
+    }
+
+    fn ask(&mut self, method: &str, path: &str, token: Option<&str>, body: &str) -> u16 {
+        let authorization = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
+        write!(
+            self.0.get_mut(),
+            "{method} {path} HTTP/1.1\r\nhost: adieu\r\ncontent-type: application/json\r\n{authorization}content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let (mut status, mut length) = (0, 0);
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "the server closed the connection");
+            if let Some(found) = line.strip_prefix("HTTP/1.1 ") {
+                status = found[..3].parse().unwrap();
+            } else if let Some(found) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+                length = found.trim_end().parse().unwrap();
+            } else if line == "\r\n" {
+                break;
+            }
+        }
+        self.0.read_exact(&mut vec![0; length]).unwrap();
+        status
+    }
+
+    fn verify(&mut self, token: &str) -> u16 {
+        self.ask("GET", "/verify", Some(token), "")
+    }
+
+    fn register(&mut self, username: &str) -> u16 {
+        self.ask("POST", "/register", None, &format!(r#"{{"username":"{username}","password":"1234"}}"#))
+    }
+}
+
+/// A token of the issuer "shop".
+fn token_of_shop() -> String {
+    let (issuer, jose) = (Issuer::new("shop").unwrap(), Subject::new("jose").unwrap());
+    let claims = Claims::new(issuer, jose, TokenType::Access, SystemClock.now(), Duration::from_secs(600));
+    encode(&SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap(), &claims).unwrap()
+}
+
+#[test]
+fn a_change_takes_effect_for_the_next_request_of_an_open_connection() {
+    let server = Server::start(SHOP);
+    let (mut connection, good, left) = (server.connect(), token_of_shop(), token_of_shop());
+    assert_eq!(connection.register("anna"), 201);
+    assert_eq!(connection.ask("GET", "/livez", None, ""), 200);
+    assert_eq!(connection.ask("POST", "/logout", Some(&left), ""), 200);
+    assert_eq!((connection.verify(&good), connection.verify(&left)), (204, 401));
+
+    // No issuer is trusted any more.
+    let changes = "min_password_length = 12\nlog_level = \"debug\"\nlogin_attempts_per_address = \"2 per 1h\"\n";
+    server.reload(changes, "changed: trusted_issuer, min_password_length, login_attempts_per_address, log_level");
+    assert_eq!(connection.verify(&good), 401);
+    assert_eq!(connection.register("bert"), 422);
+    assert_eq!(connection.ask("GET", "/livez", None, ""), 200);
+    server.logs("/livez");
+    let log_in = r#"{"username":"anna","password":"no"}"#;
+    let statuses = [(); 3].map(|()| connection.ask("POST", "/login", None, log_in));
+    assert_eq!(statuses, [401, 401, 429]);
+
+    server.reload(&format!("{SHOP}registration = \"closed\"\n"), "changed: trusted_issuer, registration, ");
+    assert_eq!((connection.verify(&good), connection.verify(&left)), (204, 401), "what was revoked stays revoked");
+    assert_eq!(connection.register("carl"), 403);
+}
+
+#[test]
+fn a_key_in_a_file_is_read_again() {
+    let server = Server::start(SHOP);
+    let (mut connection, token) = (server.connect(), token_of_shop());
+    assert_eq!(connection.verify(&token), 204);
+    fs::write(server.folder.path().join("shop.secret"), [8; 32]).unwrap();
+    server.reload(SHOP, "none has changed, and files of keys and certificates were read again");
+    assert_eq!(connection.verify(&token), 401);
+}
+
+#[test]
+fn settings_that_cannot_be_used_change_nothing() {
+    let server = Server::start(SHOP);
+    let (mut connection, token) = (server.connect(), token_of_shop());
+    for (invalid, why) in [
+        ("min_password_length = 0", "min_password_length"),
+        ("min_password_length = 12\nno_such_setting = 1", "no_such_setting"),
+        ("min_password_length = 12\n[", "is not TOML"),
+        ("min_password_length = 12\ntrusted_issuer = [{ name = \"bank\", pem_file = \"nowhere\" }]", "nowhere"),
+        ("min_password_length = 12\ntls_certificate = \"nowhere\"", "tls_key is needed too"),
+        (
+            "min_password_length = 12\nissuer = \"us\"\ntrusted_issuer = [{ name = \"adieu\", secret_file = \"shop.secret\" }]",
+            "duplicate issuer",
+        ),
+        (
+            "min_password_length = 12\nwebhook = [{ name = \"a\", url = \"https://a.example\", secret_file = \"nowhere\" }]",
+            "nowhere",
+        ),
+    ] {
+        let line = server.reload(invalid, "the settings were not reloaded, and the old ones stay in effect: ");
+        assert!(line.contains(why) && line.contains("ERROR"), "{line}");
+        assert_eq!(connection.verify(&token), 204, "{invalid}");
+        assert_eq!(connection.register(&format!("u{}", invalid.len())), 201, "{invalid}");
+    }
+    server.reload("min_password_length = 12", "changed: trusted_issuer, min_password_length");
+}
+
+#[test]
+fn what_needs_a_restart_is_named_until_it_is_restarted() {
+    let server = Server::start("");
+    let mut connection = server.connect();
+    let changed = "listen = \"127.0.0.1:1\"\nissuer = \"us\"\nmin_password_length = 12\n";
+    for _ in 0..2 {
+        let line = server.reload(changed, "needs a restart: ");
+        assert!(line.ends_with("needs a restart: listen, issuer") && line.contains("WARN"), "{line}");
+    }
+    assert_eq!(connection.register("anna"), 422, "what can change has changed");
+    // It is still that of the address of the start.
+    server.reload("listen = \"0.0.0.0:1\"", "needs a restart: listen");
+    assert_eq!(connection.register("anna"), 201);
+    server.reload("", "none has changed");
+}
+
+#[test]
+fn no_request_fails_while_settings_are_reloaded() {
+    let server = Server::start(SHOP);
+    let (address, token) = (server.address, token_of_shop());
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut connection = Connection::open(address);
+                while !stop.load(Relaxed) {
+                    assert_eq!(connection.verify(&token), 204);
+                    assert_eq!(connection.ask("GET", "/livez", None, ""), 200);
+                    assert_eq!(Connection::open(address).ask("GET", "/readyz", None, ""), 200);
+                    answered.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        for number in 0..10 {
+            let before = answered.load(Relaxed);
+            let changed = format!("{SHOP}min_password_length = {}\n", number + 2);
+            server.reload(&changed, "changed: min_password_length");
+            let since = Instant::now();
+            while answered.load(Relaxed) < before + 3 && since.elapsed() < TEST_TIMEOUT {
+                thread::yield_now();
+            }
+        }
+        stop.store(true, Relaxed);
+    });
+    assert!(answered.load(Relaxed) >= 30);
+}
+
+#[tokio::test]
+async fn another_certificate_is_used_for_the_next_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = |name: &str| format!("tls_certificate = \"{name}/certificate.pem\"\ntls_key = \"{name}/key.pem\"\n");
+    for name in ["one", "two"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        make_certificate(&folder.path().join(name), "127.0.0.1");
+    }
+    let server = Server::start_in(folder, &settings("one"));
+    let ask = async |trusted: &str| {
+        let trusted = fs::read(server.folder.path().join(trusted).join("certificate.pem")).unwrap();
+        let client = Client::builder().no_proxy().tls_certs_only([Certificate::from_pem(&trusted).unwrap()]);
+        client.build().unwrap().get(format!("https://{}/livez", server.address)).send().await.is_ok()
+    };
+    assert_eq!((ask("one").await, ask("two").await), (true, false));
+    server.reload(&settings("two"), "changed: tls_certificate, tls_key");
+    assert_eq!((ask("one").await, ask("two").await), (false, true));
+    // A server speaks TLS from its start on, or not.
+    server.reload("", "needs a restart: tls_certificate, tls_key");
+    assert_eq!((ask("one").await, ask("two").await), (false, true));
+}
+
+#[test]
+fn a_reload_that_changes_something_is_in_the_audit_trail() {
+    let server = Server::start("audit_log = \"audit.jsonl\"\n");
+    server.reload("audit_log = \"audit.jsonl\"\nconsole = false\n", "changed: console");
+    // The next reload begins when the line of the first is on stable storage.
+    server.reload("audit_log = \"audit.jsonl\"\nconsole = false\n", "none has changed");
+    let trail = fs::read_to_string(server.folder.path().join("audit.jsonl")).unwrap();
+    let lines: Vec<&str> = trail.lines().collect();
+    assert_eq!(lines.len(), 1, "{trail}");
+    assert!(
+        lines[0].contains(r#""event":"settings_reloaded""#) && lines[0].contains(r#""settings":"console""#),
+        "{trail}"
+    );
+}
