@@ -5,6 +5,7 @@
 //! 2. A login that overlaps such a change does not survive it: the account is read again after the session is stored.
 //! 3. A failed login reveals nothing: neither whether the name exists, nor whether the account is disabled.
 
+mod invite;
 mod last_login;
 mod reset;
 mod store;
@@ -25,12 +26,13 @@ use serde_json::{Map, Value};
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
+pub use invite::{MAX_VALID_FOR as MAX_INVITE_VALID_FOR, VALID_FOR as INVITE_VALID_FOR};
 use last_login::LastLogins;
 pub use last_login::RecordingLogins;
 pub use reset::VALID_FOR as RESET_VALID_FOR;
 pub use store::{
-    Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, PasswordReset, is_migrated,
-    is_migrated_postgres, migrate, migrate_postgres,
+    Account, AccountStore, Change, Filter, Invite, Invited, KnownAddress, LastAdmin, NextLogin, PasswordReset,
+    is_migrated, is_migrated_postgres, migrate, migrate_postgres,
 };
 
 use crate::{

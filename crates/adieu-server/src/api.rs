@@ -19,6 +19,7 @@ mod events;
 mod feed;
 mod health;
 mod introspect;
+mod invites;
 mod issued;
 mod middleware;
 mod origins;
@@ -216,6 +217,7 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(account::replace_password))
         .routes(routes!(account::reset_password))
         .routes(routes!(admin::set_password))
+        .routes(routes!(invites::invite))
         .routes(routes!(revocation::revoke))
         .routes(routes!(introspect::introspect))
         .routes(routes!(token_revocation::revoke_token))
@@ -244,6 +246,8 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(admin::issue_reset))
         .routes(routes!(admin::list_sessions_of_user, admin::end_sessions_of_user))
         .routes(routes!(admin::list_sessions))
+        .routes(routes!(invites::list_invites))
+        .routes(routes!(invites::revoke_invite))
         .routes(routes!(deliveries::list_deliveries))
         .routes(routes!(deliveries::replay_deliveries))
         .routes(routes!(deliveries::skip_delivery))

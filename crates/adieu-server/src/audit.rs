@@ -47,6 +47,10 @@ pub enum Event {
     ResetIssued,
     /// The password of a user was reset with a token.
     PasswordReset,
+    /// An invitation to register was made.
+    InviteIssued,
+    /// An invitation was revoked.
+    InviteRevoked,
     /// A user became an administrator.
     AccountPromoted,
     /// An administrator became an ordinary user.
@@ -91,7 +95,7 @@ pub enum Event {
 
 impl Event {
     /// All kinds.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Login,
         Self::LoginFailed,
         Self::Logout,
@@ -100,6 +104,8 @@ impl Event {
         Self::PasswordChangeRequired,
         Self::ResetIssued,
         Self::PasswordReset,
+        Self::InviteIssued,
+        Self::InviteRevoked,
         Self::AccountPromoted,
         Self::AccountDemoted,
         Self::AccountDisabled,
@@ -134,6 +140,8 @@ impl Event {
             Self::PasswordChangeRequired => "password_change_required",
             Self::ResetIssued => "reset_issued",
             Self::PasswordReset => "password_reset",
+            Self::InviteIssued => "invite_issued",
+            Self::InviteRevoked => "invite_revoked",
             Self::AccountPromoted => "account_promoted",
             Self::AccountDemoted => "account_demoted",
             Self::AccountDisabled => "account_disabled",
@@ -171,6 +179,8 @@ pub struct Entry {
     pub actor: Option<Subject>,
     /// The client that acted, or the client concerned.
     pub client: Option<ClientName>,
+    /// The id of the invitation concerned, or that was used.
+    pub invite: Option<String>,
     /// The receiver of webhooks concerned.
     pub receiver: Option<String>,
     /// The id of the message concerned.
@@ -198,6 +208,12 @@ impl Entry {
     #[must_use]
     pub fn of(subject: &Subject) -> Self {
         Self { subject: Some(subject.clone()), ..Self::default() }
+    }
+
+    /// Returns an entry for an invitation.
+    #[must_use]
+    pub fn of_invite(id: &str) -> Self {
+        Self { invite: Some(id.to_owned()), ..Self::default() }
     }
 
     /// Adds who did it, if that is another than the subject.
@@ -235,6 +251,7 @@ impl Entry {
             token_id = self.token_id.as_ref().map(field::display),
             actor = self.actor.as_ref().map(field::display),
             client = self.client.as_ref().map(field::display),
+            invite = self.invite,
             receiver = self.receiver,
             message_id = self.message_id,
             key_id = self.key_id,

@@ -411,6 +411,7 @@ fn banner(addresses: &[ListenAddress], settings: &Settings) -> String {
     let mut text = format!("{}\ndata is in {data}, documentation at {url}/docs\n", listens_on(addresses, settings));
     match settings.registration() {
         Registration::Open => text += &format!("register: {}\n", curl("/register")),
+        Registration::Invite => text += "registration needs an invitation: adieu user invite\n",
         Registration::Closed => text += "registration is closed; add a user with: adieu user add\n",
     }
     text + &format!("log in:   {}\n", curl("/login"))

@@ -236,7 +236,8 @@ pub struct Settings {
     #[config(env = "ADIEU_FOLLOW_SECRET_FILE", deserialize_with = text)]
     pub follow_secret_file: Option<PathBuf>,
 
-    /// Whether strangers may register: "open", or "closed" (users are then added with `adieu user add`). Not set: "open" while
+    /// Whether strangers may register: "open", "invite" (once with each invitation of an administrator), or "closed" (users are then added
+    /// with `adieu user add`). Not set: "open" while
     /// `listen` has only Unix sockets and loopback addresses, and "closed" if other machines can reach the server.
     #[config(env = "ADIEU_REGISTRATION", deserialize_with = text)]
     pub registration: Option<Registration>,

@@ -22,13 +22,13 @@ pub const VALID_FOR: Duration = Duration::from_secs(7 * 86_400);
 pub const MAX_VALID_FOR: Duration = Duration::from_secs(90 * 86_400);
 
 /// The maximum number of invitations that are valid at the same time.
-pub const MAX_INVITES: usize = 1_000;
+const MAX_INVITES: usize = 1_000;
 
 impl Accounts {
     /// Makes an invitation that is valid for this time. Returns it with its code.
     ///
     /// # Errors
-    /// [`ApiError::Conflict`] if there are [`MAX_INVITES`].
+    /// [`ApiError::Conflict`] if 1,000 are valid already.
     pub async fn invite(&self, valid_for: Duration) -> Result<(Invite, String), ApiError> {
         if self.invites().await?.len() >= MAX_INVITES {
             return Err(ApiError::Conflict("There are too many invitations; revoke some.".into()));
@@ -56,7 +56,7 @@ impl Accounts {
         if self.store.remove_invite(id).await? { Ok(()) } else { Err(ApiError::NotFound) }
     }
 
-    /// Adds an account for the holder of an invitation, whose code is then used up.
+    /// Adds an account for the holder of an invitation, which is then used up. Returns both.
     ///
     /// # Errors
     /// [`ApiError::Forbidden`] if the code is not valid; [`ApiError::Conflict`] if the name is taken: the code stays valid then.
@@ -66,18 +66,16 @@ impl Accounts {
         password: &Password,
         code: &str,
         address: IpAddr,
-    ) -> Result<Account, ApiError> {
+    ) -> Result<(Account, Invite), ApiError> {
         let secret = SecretHash::of(code);
         // Checked first, so that neither an invalid code nor a taken name costs a hash.
-        if !self.store.is_invited(&secret, self.clock.now()).await? {
-            return Err(invalid());
-        }
+        let invite = self.store.invite(&secret, self.clock.now()).await?.ok_or_else(invalid)?;
         if self.store.by_username(&username).await?.is_some() {
             return Err(Self::taken());
         }
         let account = self.account(username, self.hasher.hash(password, Some(address)).await?, Role::User);
         match self.store.add_invited(account.clone(), &secret, self.clock.now()).await? {
-            Invited::Added => Ok(account),
+            Invited::Added => Ok((account, invite)),
             Invited::NotInvited => Err(invalid()),
             Invited::NameTaken => Err(Self::taken()),
         }

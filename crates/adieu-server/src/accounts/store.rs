@@ -51,6 +51,30 @@ pub struct PasswordReset {
     pub expires_at: Timestamp,
 }
 
+/// An invitation that has not been used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invite {
+    /// Names it, in place of its code.
+    pub id: String,
+    /// The hash of its code.
+    pub secret: SecretHash,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// What became of the account of someone with an invitation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invited {
+    /// It was added, and the invitation is used up.
+    Added,
+    /// There is no such invitation, or not any more.
+    NotInvited,
+    /// Its name is taken. The invitation can still be used.
+    NameTaken,
+}
+
 /// Which accounts a list has: those that meet every condition. The default has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -117,6 +141,37 @@ pub trait AccountStore: Send + Sync + 'static {
     /// # Errors
     /// Fails if the store cannot be written.
     async fn change(&self, id: &Subject, change: Change) -> Result<bool, Error>;
+
+    /// Adds an invitation, and deletes those that expired before it was made.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written.
+    async fn add_invite(&self, invite: Invite) -> Result<(), Error>;
+
+    /// Returns at most `limit` invitations that have not expired at `now`, ordered by id.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    async fn invites(&self, now: Timestamp, limit: usize) -> Result<Vec<Invite>, Error>;
+
+    /// Returns the invitation with this code, unless it has expired at `now`.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    async fn invite(&self, secret: &SecretHash, now: Timestamp) -> Result<Option<Invite>, Error>;
+
+    /// Removes an invitation. Returns whether there was one with this id.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written.
+    async fn remove_invite(&self, id: &str) -> Result<bool, Error>;
+
+    /// Adds an account and removes the invitation with this code, unless it has expired at `now`: both or neither, also
+    /// of several calls at once.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written.
+    async fn add_invited(&self, account: Account, secret: &SecretHash, now: Timestamp) -> Result<Invited, Error>;
 
     /// Records that a user has logged in from an address, and deletes records that expired before `now`.
     ///
@@ -243,6 +298,14 @@ macro_rules! loss {
     };
 }
 use loss;
+
+const ADD_INVITE: &str = "INSERT INTO invite (id, secret, created_at, expires_at) VALUES ($1, $2, $3, $4)";
+const FORGET_INVITES: &str = "DELETE FROM invite WHERE expires_at <= $1";
+const INVITES: &str =
+    "SELECT id, secret, created_at, expires_at FROM invite WHERE expires_at > $1 ORDER BY id LIMIT $2";
+const INVITE: &str = "SELECT id, secret, created_at, expires_at FROM invite WHERE secret = $1 AND expires_at > $2";
+const REMOVE_INVITE: &str = "DELETE FROM invite WHERE id = $1";
+const USE_INVITE: &str = "DELETE FROM invite WHERE secret = $1 AND expires_at > $2";
 
 const REMEMBER_ADDRESS: &str = "INSERT INTO known_address (pair, known_until) VALUES ($1, $2) \
                                 ON CONFLICT (pair) DO UPDATE SET known_until = excluded.known_until";

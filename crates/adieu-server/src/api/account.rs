@@ -58,6 +58,9 @@ pub(super) struct NewAccount {
     /// At most 1024 bytes.
     #[schema(example = "correct horse battery staple", format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000]*$")]
     password: String,
+    /// The code of an invitation, if registration is by invitation; it is then used up. Otherwise ignored.
+    #[schema(nullable = false, example = "pZ3hVbZ0kq…")]
+    invite: Option<String>,
 }
 
 /// The password as it is, and as it is to be.
@@ -170,24 +173,33 @@ impl Api {
     /// [`ApiError::Forbidden`] if strangers may not register.
     pub(super) fn require_registration(&self) -> Result<(), ApiError> {
         match self.settings.registration() {
-            Registration::Open => Ok(()),
+            Registration::Open | Registration::Invite => Ok(()),
             Registration::Closed => Err(ApiError::Forbidden("Registration is closed.".into())),
         }
     }
 
-    /// Adds a user, within the limit of its address.
+    /// Adds a user, within the limit of its address. `invite` is the code of an invitation, if registration is by invitation.
     ///
     /// # Errors
-    /// Fails if the name is taken, or if there were too many registrations.
+    /// Fails if the name is taken, if the code is not valid, or if there were too many registrations, also failed ones.
     pub(super) async fn register(
         &self,
         username: Username,
         password: &Password,
+        invite: Option<SecretString>,
         client: &Client,
     ) -> Result<(), ApiError> {
         self.node.limits.registration((&self.settings).into(), client.address)?;
-        let account = self.node.accounts.add(username, password, Role::User, Some(client.address)).await?;
-        audit::Entry::of(&account.id).record(Event::AccountAdded, client.address).await;
+        let (accounts, address) = (&self.node.accounts, client.address);
+        let (account, invite) = match self.settings.registration() {
+            Registration::Invite => {
+                let code = invite.unwrap_or_default();
+                let (account, invite) = accounts.add_invited(username, password, code.expose_secret(), address).await?;
+                (account, Some(invite.id))
+            }
+            _ => (accounts.add(username, password, Role::User, Some(address)).await?, None),
+        };
+        audit::Entry { invite, ..audit::Entry::of(&account.id) }.record(Event::AccountAdded, address).await;
         Ok(())
     }
 
@@ -252,7 +264,7 @@ impl Api {
 /// Registers a user.
 ///
 /// How many one address may register is limited as failed logins are. The server may have been told not to let
-/// strangers register.
+/// strangers register, or only with an invitation (`/invites`). A wrong code, a used one and an expired one get the same answer.
 #[utoipa::path(post, path = "/register", tag = "Account", request_body = NewAccount, responses(
     (status = 201, description = "Registered.", body = Message, example = json!({"message": "User created successfully."})),
     docs::BadRequest, docs::RegistrationClosed, docs::NameTaken, docs::TooLarge, docs::NotJson, docs::Invalid,
@@ -267,9 +279,10 @@ pub(super) async fn register(
     let minimum = api.settings.min_password_length.get();
     let username = fields.required("username", |text| Username::chosen(&text));
     let password = fields.required("password", |text| Password::chosen(text.into(), minimum));
-    let (username, password) = fields.finish((username, password))?;
+    let invite = fields.optional("invite", |text| Ok(SecretString::from(text)));
+    let (username, password, invite) = fields.finish((username, password, invite))?;
 
-    api.register(username, &password, &client).await?;
+    api.register(username, &password, invite, &client).await?;
     Ok((StatusCode::CREATED, Message::new("User created successfully.")))
 }
 

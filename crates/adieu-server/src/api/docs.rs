@@ -258,14 +258,18 @@ answers! {
     MayNotFollow "403" "ErrorBody" "The client may not follow." [] {
         "not allowed" => {"code": 403, "message": "This client may not follow.", "status": "Forbidden"},
     }
-    RegistrationClosed "403" "ErrorBody" "Strangers may not register." [] {
+    RegistrationClosed "403" "ErrorBody" "Strangers may not register, or not without an invitation." [] {
         "closed" => {"code": 403, "message": "Registration is closed.", "status": "Forbidden"},
+        "no valid invitation" => {"code": 403, "message": "Registration needs an invitation that is valid.", "status": "Forbidden"},
     }
     NotFound "404" "ErrorBody" "Not found, or not visible to the caller." [] {
         "not found" => {"code": 404, "status": "Not Found"},
     }
     NameTaken "409" "ErrorBody" "The name is taken." [] {
         "taken" => {"code": 409, "message": "A user with that username already exists.", "status": "Conflict"},
+    }
+    TooManyInvites "409" "ErrorBody" "There are too many invitations." [] {
+        "too many" => {"code": 409, "message": "There are too many invitations; revoke some.", "status": "Conflict"},
     }
     NotDeleted "409" "ErrorBody" "It is the caller's own account, and an administrator's, or that of the last administrator." [] {
         "own account" => {"code": 409, "message": "You can't delete yourself.", "status": "Conflict"},

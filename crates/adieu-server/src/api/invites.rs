@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use adieu::time::Timestamp;
+use adieu_axum::AfterBody;
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use adieu_axum::AfterBody;
 
 use super::{
     Api,
@@ -77,8 +76,9 @@ pub(super) struct Invites {
 ))]
 pub(super) async fn invite(
     State(api): State<Api>,
-    AfterBody((Admin(token), client), mut fields): AfterBody<(Admin, Client), Fields>,
+    AfterBody((admin, client), mut fields): AfterBody<(Admin, Client), Fields>,
 ) -> Result<Json<InviteCode>, ApiError> {
+    let Admin(token) = admin;
     let expires_in = fields.optional_number("expires_in");
     let (expires_in,) = fields.finish((expires_in,))?;
     let valid_for = expires_in.map_or(INVITE_VALID_FOR, Duration::from_secs);
@@ -95,7 +95,7 @@ pub(super) async fn invite(
     (status = 200, description = "The invitations.", body = Invites),
     docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::Unavailable,
 ))]
-pub(super) async fn list(State(api): State<Api>, _: Admin) -> Result<Json<Invites>, ApiError> {
+pub(super) async fn list_invites(State(api): State<Api>, _: Admin) -> Result<Json<Invites>, ApiError> {
     let invites = api.node.accounts.invites().await?;
     Ok(Json(Invites { invites: invites.into_iter().map(InviteDetails::from).collect() }))
 }
@@ -106,7 +106,7 @@ pub(super) async fn list(State(api): State<Api>, _: Admin) -> Result<Json<Invite
     (status = 200, description = "Revoked.", body = Message, example = json!({"message": "Invitation revoked."})),
     docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::Unavailable,
 ))]
-pub(super) async fn revoke(
+pub(super) async fn revoke_invite(
     State(api): State<Api>,
     Admin(token): Admin,
     client: Client,

@@ -3,7 +3,7 @@
 mod import;
 mod list;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 
 use super::{
     on_store::{OnStore, audited, find, open, open_stores, plain},
-    output::Output,
+    output::{Output, Reader, Table, written},
     prompt::{PasswordSource, confirm, phrase},
 };
 use crate::{
-    accounts::{Account, LastAdmin, NextLogin, RESET_VALID_FOR, Role},
+    accounts::{Account, Invite, LastAdmin, MAX_INVITE_VALID_FOR, NextLogin, RESET_VALID_FOR, Role},
     audit::{Entry, Event},
+    config::parse_duration,
     error::ApiError,
     node::Node,
     text::Username,
@@ -55,6 +56,19 @@ pub(super) enum Command {
     RequirePasswordChange(Who),
     /// Print a token with which a user sets a new password, once and within an hour, by `POST /password/reset`
     ResetToken(Who),
+    /// Print a code with which someone registers once, by `POST /register`, if `registration` is "invite"
+    Invite {
+        /// How long it is valid, at most 90d
+        #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = parse_duration)]
+        expires: Duration,
+    },
+    /// List the invitations that are valid, oldest first
+    Invites,
+    /// Revoke an invitation
+    RevokeInvite {
+        /// The id of the invitation
+        id: String,
+    },
     /// Delete a user, and end the user's sessions
     Delete {
         #[command(flatten)]
@@ -158,6 +172,43 @@ impl Arguments {
                 Entry::of(&account.id).record(Event::ResetIssued, None).await;
                 let object = json!({ "id": account.id, "reset_token": token, "expires_in": RESET_VALID_FOR.as_secs() });
                 output.result(&token, &object)?;
+            }
+            Command::Invite { expires } => {
+                let allowed = Duration::from_secs(1)..=MAX_INVITE_VALID_FOR;
+                anyhow::ensure!(allowed.contains(&expires), "--expires must be between 1s and 90d");
+                audited(&settings)?;
+                let (invite, code) =
+                    open(&settings).await?.accounts.invite(expires).await.map_err(|error| match error {
+                        ApiError::Conflict(message) => anyhow!("{}", message.trim_end_matches('.')),
+                        other => other.into(),
+                    })?;
+                Entry::of_invite(&invite.id).record(Event::InviteIssued, None).await;
+                let object = json!({ "id": invite.id, "invite_code": code, "expires_at": invite.expires_at });
+                output.result(&code, &object)?;
+            }
+            Command::Invites => {
+                let invites = open(&settings).await?.accounts.invites().await?;
+                let mut table = Table::new(["ID", "CREATED", "EXPIRES"]);
+                for Invite { id, created_at, expires_at, .. } in invites {
+                    match output.reader() {
+                        Reader::Machine => {
+                            output.object(&json!({ "id": id, "created_at": created_at, "expires_at": expires_at }))?;
+                        }
+                        Reader::Person => table.row(&mut output, [id, written(created_at), written(expires_at)])?,
+                    }
+                }
+                if output.reader() == Reader::Person {
+                    table.print(&mut output)?;
+                }
+            }
+            Command::RevokeInvite { id } => {
+                audited(&settings)?;
+                open(&settings).await?.accounts.revoke_invite(&id).await.map_err(|error| match error {
+                    ApiError::NotFound => anyhow!("there is no invitation {id}"),
+                    other => other.into(),
+                })?;
+                Entry::of_invite(&id).record(Event::InviteRevoked, None).await;
+                output.result(&format!("revoked the invitation {id}"), &json!({ "id": id, "done": "revoked" }))?;
             }
             Command::Delete { who, yes } => {
                 let (node, account) = who.find(&settings).await?;

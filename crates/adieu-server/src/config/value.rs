@@ -249,11 +249,13 @@ macro_rules! choice {
 
 choice! {
     /// Who may register.
-    Registration: r#""open" or "closed""# {
+    Registration: r#""open", "closed" or "invite""# {
         /// Everyone.
         Open = "open",
         /// Only the operator adds users.
         Closed = "closed",
+        /// Everyone who has an invitation.
+        Invite = "invite",
     }
 }
 

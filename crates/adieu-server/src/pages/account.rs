@@ -7,7 +7,7 @@ use super::{
     Page,
     device::{Device, Kind},
 };
-use crate::calendar;
+use crate::{calendar, config::Registration};
 
 /// A session as its user sees it.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ pub(crate) struct EntryPage {
     pub(crate) area: Area,
     pub(crate) entry: Entry,
     pub(crate) username: String,
-    pub(crate) may_register: bool,
+    pub(crate) registration: Registration,
     pub(crate) notice: Option<&'static str>,
     pub(crate) problem: Option<String>,
 }

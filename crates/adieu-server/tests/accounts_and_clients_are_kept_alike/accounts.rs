@@ -2,7 +2,9 @@
 
 use adieu::{Subject, time::Timestamp};
 use adieu_server::{
-    accounts::{Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, PasswordReset},
+    accounts::{
+        Account, AccountStore, Change, Filter, Invite, Invited, KnownAddress, LastAdmin, NextLogin, PasswordReset,
+    },
     clients::SecretHash,
     password::PasswordHash,
     text::{NamePart, Username},
@@ -21,6 +23,8 @@ every_engine! {
     the_last_login_is_recorded_once_for_many
     each_change_changes_what_it_says
     a_token_resets_a_password_once
+    an_invitation_is_used_once
+    of_many_that_use_an_invitation_at_once_one_is_added
     the_last_administrator_stays
     of_two_administrators_who_demote_each_other_one_stays
     a_rehash_does_not_undo_a_new_password
@@ -302,6 +306,64 @@ async fn each_change_changes_what_it_says<P: Place>() {
     }
     assert!(store.by_id(&jose.id).await.unwrap().is_none());
     assert_eq!(facts(&store.by_id(&ana.id).await.unwrap().unwrap()), facts(&ana));
+}
+
+fn invite(id: &str, from: u64) -> Invite {
+    let [created_at, expires_at] = [from, from + 100].map(Timestamp::from_unix);
+    Invite { id: id.into(), secret: SecretHash::of(id), created_at, expires_at }
+}
+
+async fn an_invitation_is_used_once<P: Place>() {
+    let place = P::empty().await;
+    let (store, now) = (place.open().await, Timestamp::from_unix(1_050));
+    let secret = SecretHash::of;
+    store.add(vec![account("1", "jose")]).await.unwrap();
+    for (id, from) in [("old", 900), ("one", 1_000), ("two", 1_010)] {
+        store.add_invite(invite(id, from)).await.unwrap();
+    }
+    assert_eq!(store.invites(now, 10).await.unwrap(), [invite("one", 1_000), invite("two", 1_010)]);
+    assert_eq!(store.invites(now, 1).await.unwrap(), [invite("one", 1_000)]);
+    assert_eq!(store.invite(&secret("one"), now).await.unwrap(), Some(invite("one", 1_000)));
+    assert_eq!(store.invite(&secret("one"), Timestamp::from_unix(1_100)).await.unwrap(), None);
+
+    let add = async |id: &str, name: &str, code: &str| {
+        let outcome = store.add_invited(account(id, name), &secret(code), now).await.unwrap();
+        assert_eq!(store.by_id(&Subject::new(id).unwrap()).await.unwrap().is_some(), outcome == Invited::Added);
+        outcome
+    };
+    assert_eq!(add("2", "ana", "none").await, Invited::NotInvited);
+    assert_eq!(add("2", "ana", "old").await, Invited::NotInvited);
+    assert_eq!(add("2", "jose", "one").await, Invited::NameTaken);
+    assert_eq!(add("2", "ana", "one").await, Invited::Added);
+    assert_eq!(add("3", "eva", "one").await, Invited::NotInvited);
+    let later = store.add_invited(account("3", "eva"), &secret("two"), Timestamp::from_unix(1_110)).await.unwrap();
+    assert_eq!(later, Invited::NotInvited, "it has expired");
+
+    assert!(store.remove_invite("two").await.unwrap() && !store.remove_invite("two").await.unwrap());
+    assert_eq!(add("3", "eva", "two").await, Invited::NotInvited);
+    // The next invitation deletes those that have expired.
+    store.add_invite(invite("new", 2_000)).await.unwrap();
+    assert!(!store.remove_invite("old").await.unwrap());
+}
+
+async fn of_many_that_use_an_invitation_at_once_one_is_added<P: Place>() {
+    let place = P::empty().await;
+    let (here, there) = (place.open().await, place.open().await);
+    for round in 0..5 {
+        let code = format!("round {round}");
+        here.add_invite(invite(&code, 1_000)).await.unwrap();
+        let mut adding = JoinSet::new();
+        for number in 0..8 {
+            let (store, secret) = (if number % 2 == 0 { here.clone() } else { there.clone() }, SecretHash::of(&code));
+            let account = account(&format!("{round}-{number}"), &format!("user {round}-{number}"));
+            adding
+                .spawn(async move { store.add_invited(account, &secret, Timestamp::from_unix(1_050)).await.unwrap() });
+        }
+        let outcomes = adding.join_all().await;
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Invited::Added).count(), 1, "{outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Invited::NotInvited).count(), 7, "{outcomes:?}");
+    }
+    assert_eq!(here.list(&Filter::default(), None, 50).await.unwrap().len(), 5);
 }
 
 async fn a_token_resets_a_password_once<P: Place>() {

@@ -30,7 +30,7 @@ async fn nobody_else_may() {
         );
         count += 1;
     }
-    assert_eq!(count, 15);
+    assert_eq!(count, 18);
 }
 
 #[tokio::test]
@@ -65,6 +65,63 @@ async fn users_are_listed_in_parts() {
     let path = format!("/users?limit=1&after={}", app.user_id(&jose));
     let second = app.get(&path).token(&boss.access).send().await.json();
     assert_eq!((&second["users"][0]["username"], &second["next"]), (&json!("boss"), &json!(null)));
+}
+
+/// The answer does not depend on why an invitation is not valid, nor on whether the name is taken.
+#[tokio::test]
+async fn with_an_invitation_one_user_registers() {
+    const REFUSED: &str =
+        r#"403 {"code":403,"message":"Registration needs an invitation that is valid.","status":"Forbidden"}"#;
+    let app = TestApp::with(&[("registration", "invite")]).await.with_admin("boss").await;
+    let boss = app.log_in("boss").await;
+    let invite = async || {
+        let answer = app.post("/invites").token(&boss.access).json(json!({"expires_in": 3600})).send().await;
+        answer.is(200);
+        let invite = answer.json();
+        assert_eq!(invite["expires_at"].as_u64().unwrap() - invite["created_at"].as_u64().unwrap(), 3600);
+        invite
+    };
+    let register = async |name: &str, code: Option<&str>| {
+        let mut body = credentials(name, PASSWORD);
+        if let Some(code) = code {
+            body["invite"] = code.into();
+        }
+        app.post("/register").json(body).send().await
+    };
+    let (one, two) = (invite().await, invite().await);
+    let code = |invite: &serde_json::Value| invite["invite_code"].as_str().unwrap().to_owned();
+    assert_eq!(code(&one).len(), 43, "256 bits");
+    for (name, wrong) in [("jose", None), ("jose", Some("")), ("jose", Some("wrong")), ("boss", Some("wrong"))] {
+        register(name, wrong).await.reads(REFUSED);
+    }
+    register("boss", Some(&code(&one))).await.is(409);
+    let once = code(&one);
+    let (jose, ana) = tokio::join!(register("jose", Some(&once)), register("ana", Some(&once)));
+    let mut statuses = [jose.status, ana.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 403], "of two at once, one");
+    register("eva", Some(&code(&one))).await.reads(REFUSED);
+
+    let listed = app.get("/invites").token(&boss.access).send().await;
+    assert_eq!(listed.json()["invites"].as_array().unwrap().len(), 1);
+    assert!(listed.json()["invites"][0]["id"] == two["id"] && !listed.to_string().contains(&code(&two)), "{listed}");
+    let path = format!("/invites/{}", two["id"].as_str().unwrap());
+    app.delete(&path).token(&boss.access).send().await.reads(r#"200 {"message":"Invitation revoked."}"#);
+    app.delete(&path).token(&boss.access).send().await.is(404);
+    register("eva", Some(&code(&two))).await.reads(REFUSED);
+    for wrong in [json!({"expires_in": 0}), json!({"expires_in": 7_776_001}), json!({"expires_in": "1h"})] {
+        app.post("/invites").token(&boss.access).json(wrong).send().await.is(422);
+    }
+}
+
+/// Also those with a wrong code count.
+#[tokio::test]
+async fn codes_are_guessed_as_slowly_as_passwords() {
+    let app = TestApp::with(&[("registration", "invite"), ("login_attempts_per_address", "3 per 1h")]).await;
+    for status in [403, 403, 403, 429] {
+        let body = json!({"username": "jose", "password": PASSWORD, "invite": "guessed"});
+        app.post("/register").json(body).send().await.is(status);
+    }
 }
 
 #[tokio::test]

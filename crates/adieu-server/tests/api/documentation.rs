@@ -1,8 +1,11 @@
 //! The OpenAPI document describes exactly what the server does.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use adieu_server::clients::Capability;
+use adieu_server::{
+    accounts::Invite,
+    clients::{Capability, SecretHash},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -55,6 +58,9 @@ fn the_routes_are_these() {
     /events POST
     /global-token-revocation POST
     /introspect POST
+    /invites GET
+    /invites POST
+    /invites/{id} DELETE
     /livez GET
     /login POST
     /logout POST
@@ -221,6 +227,11 @@ async fn each_documented_status_can_be_had() {
         ("DELETE", "/user/{id}?wait=x", &boss_id, Some(&boss), None),
         ("GET", "/users", "", Some(&boss), None),
         ("GET", "/users?limit=x", "", Some(&boss), None),
+        ("GET", "/invites", "", Some(&boss), None),
+        ("POST", "/invites", "", Some(&boss), Some(json!({}))),
+        ("POST", "/invites", "", Some(&boss), Some(json!({"expires_in": 0}))),
+        ("POST", "/invites", "", Some(&boss), Some(long())),
+        ("DELETE", "/invites/{id}", "x", Some(&boss), None),
         ("GET", "/deliveries", "", Some(&boss), None),
         ("POST", "/deliveries/{receiver}/replay", "", Some(&boss), None),
         ("POST", "/deliveries/{receiver}/skip?message_id=x", "", Some(&boss), None),
@@ -326,6 +337,17 @@ async fn each_documented_status_can_be_had() {
             provoked(&mut missing, &method, &template, call.send().await.status);
         }
     }
+    let (invite, _) = app.node.accounts.invite(Duration::from_secs(60)).await.unwrap();
+    let many = (0..1_000).map(|number: u16| {
+        let (id, secret) = (number.to_string(), SecretHash::of(&number.to_string()));
+        app.node.accounts.store().add_invite(Invite { id, secret, ..invite.clone() })
+    });
+    assert!(futures_util::future::join_all(many).await.iter().all(Result::is_ok));
+    let one_more = app.post("/invites").token(&boss.access).json(json!({})).send().await;
+    provoked(&mut missing, "POST", "/invites", one_more.status);
+    let revoked = app.delete(&format!("/invites/{}", invite.id)).token(&boss.access).send().await;
+    provoked(&mut missing, "DELETE", "/invites/{id}", revoked.status);
+
     let set = app.post(&format!("/users/{user}/password")).token(&boss.access).json(json!({"password": "1"}));
     provoked(&mut missing, "POST", "/users/{id}/password", set.send().await.status);
     let last = app.post(&format!("/users/{boss_id}/demote")).token(&boss.access).send().await;

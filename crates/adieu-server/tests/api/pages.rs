@@ -386,3 +386,32 @@ async fn the_last_revocations_come_first_and_a_search_finds_all() {
     assert_eq!(shown("?find=token-1").await, (100..200).collect::<Vec<_>>());
     assert_eq!(shown("?find=token-999").await, Vec::<u32>::new());
 }
+
+#[tokio::test]
+async fn the_form_asks_for_an_invitation_where_one_is_needed() {
+    const FIELD: &str = "name=\"invite\"";
+    let open = TestApp::start().await;
+    let browser = Browser::new(&open);
+    assert!(!browser.get("/account?register", "text/html").await.text().await.unwrap().contains(FIELD));
+
+    let app = TestApp::with(&[("registration", "invite")]).await;
+    let browser = Browser::new(&app);
+    for (language, label, refusal) in [
+        ("en", "Invitation code", "This invitation code is not valid, or not any more."),
+        ("de", "Einladungscode", "Dieser Einladungscode ist nicht oder nicht mehr gültig."),
+    ] {
+        let form = browser.client.get(app.url("/account?register")).header("accept-language", language);
+        let page = form.send().await.unwrap().text().await.unwrap();
+        assert!(page.contains(FIELD) && page.contains(label), "{page}");
+        let wrong = browser.client.post(app.url("/account/register")).header("accept-language", language);
+        let wrong = wrong.header("content-type", "application/x-www-form-urlencoded");
+        let wrong = wrong.body("username=ana&password=1234&invite=wrong").send().await.unwrap();
+        assert_eq!(wrong.status(), 403);
+        let page = wrong.text().await.unwrap();
+        assert!(page.contains(refusal) && page.contains(FIELD), "{page}");
+    }
+    let (_, code) = app.node.accounts.invite(std::time::Duration::from_secs(60)).await.unwrap();
+    let form = [("username", "ana"), ("password", PASSWORD), ("invite", &*code)];
+    assert_eq!(browser.post("/account/register", &form, &[]).await.status(), 200);
+    Browser::logged_in(&app, "ana").await;
+}

@@ -1,5 +1,7 @@
 //! `adieu user`, except `import`.
 
+use adieu_server::text::{Password, Username};
+
 use crate::support::{Place, can_log_in, log_in, redact};
 
 #[tokio::test]
@@ -278,6 +280,31 @@ async fn a_password_must_be_changed_before_the_next_login() {
     assert_eq!(must_change(), false);
     place.run_with(&["user", "passwd", "jose", "--password-stdin", "--must-change"], b"5678").succeeded();
     assert_eq!(must_change(), true);
+}
+
+#[tokio::test]
+async fn an_invitation_is_printed_alone_listed_and_revoked() {
+    let place = Place::with_user("jose");
+    let code = place.run(&["user", "invite"]).succeeded().stdout;
+    assert!(
+        code.trim_end().len() == 43 && code.trim_end().chars().all(|letter| letter.is_ascii_alphanumeric()),
+        "{code}"
+    );
+    let other = &place.run(&["user", "invite", "--expires", "1h", "--json"]).succeeded().objects()[0];
+    assert_eq!(other["invite_code"].as_str().unwrap().len(), 43);
+    let listed = place.run(&["user", "invites", "--json"]).succeeded().objects();
+    assert_eq!(listed.len(), 2);
+    assert_eq!(listed[1]["id"], other["id"]);
+    assert_eq!(listed[1]["expires_at"].as_u64().unwrap(), listed[1]["created_at"].as_u64().unwrap() + 3600);
+    let id = other["id"].as_str().unwrap();
+    place.run(&["user", "revoke-invite", id]).succeeded();
+    place.run(&["user", "revoke-invite", id]).failed();
+    assert_eq!(place.run(&["user", "invites"]).succeeded().stdout.lines().count(), 2, "a heading and the other");
+    place.run(&["user", "invite", "--expires", "91d"]).failed();
+
+    let accounts = &place.node().await.accounts;
+    let (name, password) = (Username::new("ana").unwrap(), Password::typed("1234".into()).unwrap());
+    accounts.add_invited(name, &password, code.trim_end(), [127, 0, 0, 1].into()).await.unwrap();
 }
 
 #[tokio::test]

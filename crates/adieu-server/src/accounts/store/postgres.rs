@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, Filter, ISSUE_RESET, KNOWN_ADDRESSES,
-    KnownAddress, LastAdmin, NextLogin, OWN_PASSWORD, PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS,
-    REQUIRE_PASSWORD_CHANGE, RESET, columns, list, loss,
+    ADD_INVITE, Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, FORGET_INVITES, Filter,
+    INVITE, INVITES, ISSUE_RESET, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin, OWN_PASSWORD,
+    PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE, REQUIRE_PASSWORD_CHANGE, RESET,
+    USE_INVITE, columns, list, loss,
 };
 use crate::{
     clients::SecretHash,
@@ -49,6 +50,14 @@ const SCHEMA: &[&str] = &[
     "
     ALTER TABLE account ADD COLUMN reset_secret TEXT;
     ALTER TABLE account ADD COLUMN reset_until BIGINT
+",
+    "
+    CREATE TABLE invite (
+        id         TEXT COLLATE \"C\" PRIMARY KEY,
+        secret     TEXT COLLATE \"C\" NOT NULL UNIQUE,
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL
+    )
 ",
 ];
 
@@ -168,6 +177,36 @@ impl AccountStore for Postgres {
         Ok(self.execute(statement).await? == 1)
     }
 
+    async fn add_invite(&self, invite: Invite) -> Result<(), Error> {
+        let Invite { id, secret, created_at, expires_at } = invite;
+        self.execute(sqlx::query(FORGET_INVITES).bind(to_seconds(created_at))).await?;
+        let add = sqlx::query(ADD_INVITE).bind(id).bind(secret.to_text());
+        self.execute(add.bind(to_seconds(created_at)).bind(to_seconds(expires_at))).await.map(drop)
+    }
+
+    async fn invites(&self, now: Timestamp, limit: usize) -> Result<Vec<Invite>, Error> {
+        let list = sqlx::query(INVITES).bind(to_seconds(now)).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.fetch_all(list).await?.iter().map(invite).collect::<sqlx::Result<_>>().map_err(Error::unavailable)
+    }
+
+    async fn invite(&self, secret: &SecretHash, now: Timestamp) -> Result<Option<Invite>, Error> {
+        let row = self.fetch_optional(sqlx::query(INVITE).bind(secret.to_text()).bind(to_seconds(now))).await?;
+        row.as_ref().map(invite).transpose().map_err(Error::unavailable)
+    }
+
+    async fn remove_invite(&self, id: &str) -> Result<bool, Error> {
+        Ok(self.execute(sqlx::query(REMOVE_INVITE).bind(to_text(id))).await? == 1)
+    }
+
+    async fn add_invited(&self, account: Account, secret: &SecretHash, now: Timestamp) -> Result<Invited, Error> {
+        // Of two that use one invitation at once, the second waits for the first, and then removes nothing.
+        let use_invite = sqlx::query(USE_INVITE).bind(secret.to_text()).bind(to_seconds(now));
+        if self.execute_all([use_invite, add(&[account])].into_iter(), 2).await? {
+            return Ok(Invited::Added);
+        }
+        Ok(if self.invite(secret, now).await?.is_some() { Invited::NameTaken } else { Invited::NotInvited })
+    }
+
     async fn remember_address(&self, known: KnownAddress, now: Timestamp) -> Result<(), Error> {
         self.execute(sqlx::query(FORGET_ADDRESSES).bind(to_seconds(now))).await?;
         let (pair, until) = (known.pair.cast_signed(), to_seconds(known.until));
@@ -211,6 +250,16 @@ fn add(accounts: &[Account]) -> Statement<'static> {
         .bind(column(accounts, |account| account.must_change_password))
         .bind(column(accounts, |account| account.reset.as_ref().map(|reset| reset.secret.to_text())))
         .bind(column(accounts, |account| account.reset.as_ref().map(|reset| to_seconds(reset.expires_at))))
+}
+
+fn invite(row: &PgRow) -> sqlx::Result<Invite> {
+    let invalid = || sqlx::Error::Decode("not a hash".into());
+    Ok(Invite {
+        id: from_text(row.try_get(0)?)?.into_owned(),
+        secret: SecretHash::from_text(row.try_get(1)?).ok_or_else(invalid)?,
+        created_at: from_seconds(row.try_get(2)?),
+        expires_at: from_seconds(row.try_get(3)?),
+    })
 }
 
 async fn one(store: &Postgres, statement: &'static str, parameter: &str) -> Result<Option<Account>, Error> {

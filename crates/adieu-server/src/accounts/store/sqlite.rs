@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, Filter, ISSUE_RESET, KNOWN_ADDRESSES,
-    KnownAddress, LastAdmin, NextLogin, OWN_PASSWORD, PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS,
-    REQUIRE_PASSWORD_CHANGE, RESET, columns, list, loss,
+    ADD_INVITE, Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, FORGET_INVITES, Filter,
+    INVITE, INVITES, ISSUE_RESET, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin, OWN_PASSWORD,
+    PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE, REQUIRE_PASSWORD_CHANGE, RESET,
+    USE_INVITE, columns, list, loss,
 };
 use crate::{
     clients::SecretHash,
@@ -46,6 +47,14 @@ const SCHEMA: &[&str] = &[
     "
     ALTER TABLE account ADD COLUMN reset_secret TEXT;
     ALTER TABLE account ADD COLUMN reset_until BIGINT;
+",
+    "
+    CREATE TABLE invite (
+        id         TEXT PRIMARY KEY,
+        secret     TEXT NOT NULL UNIQUE,
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL
+    ) WITHOUT ROWID;
 ",
 ];
 
@@ -182,6 +191,52 @@ impl AccountStore for Sqlite {
         .await
     }
 
+    async fn add_invite(&self, invite: Invite) -> Result<(), Error> {
+        self.transact(move |connection| {
+            let Invite { id, secret, created_at, expires_at } = &invite;
+            connection.prepare_cached(FORGET_INVITES)?.execute([created_at.as_unix()])?;
+            let values = params![id, secret.to_text(), created_at.as_unix(), expires_at.as_unix()];
+            connection.prepare_cached(ADD_INVITE)?.execute(values).map(drop)
+        })
+        .await
+    }
+
+    async fn invites(&self, now: Timestamp, limit: usize) -> Result<Vec<Invite>, Error> {
+        self.query(move |connection| {
+            connection.prepare_cached(INVITES)?.query_map(params![now.as_unix(), limit], invite)?.collect()
+        })
+        .await
+    }
+
+    async fn invite(&self, secret: &SecretHash, now: Timestamp) -> Result<Option<Invite>, Error> {
+        let secret = secret.to_text();
+        self.query(move |connection| {
+            connection.prepare_cached(INVITE)?.query_row(params![secret, now.as_unix()], invite).optional()
+        })
+        .await
+    }
+
+    async fn remove_invite(&self, id: &str) -> Result<bool, Error> {
+        let id = id.to_owned();
+        self.transact(move |connection| Ok(connection.prepare_cached(REMOVE_INVITE)?.execute([&id])? == 1)).await
+    }
+
+    async fn add_invited(&self, account: Account, secret: &SecretHash, now: Timestamp) -> Result<Invited, Error> {
+        let secret = secret.to_text();
+        self.transact(move |connection| {
+            let values = params![secret, now.as_unix()];
+            if !connection.prepare_cached(INVITE)?.exists(values)? {
+                return Ok(Invited::NotInvited);
+            }
+            if !add(connection, &account)? {
+                return Ok(Invited::NameTaken);
+            }
+            connection.prepare_cached(USE_INVITE)?.execute(values)?;
+            Ok(Invited::Added)
+        })
+        .await
+    }
+
     async fn remember_address(&self, known: KnownAddress, now: Timestamp) -> Result<(), Error> {
         self.transact(move |connection| {
             connection.prepare_cached(FORGET_ADDRESSES)?.execute([now.as_unix()])?;
@@ -224,6 +279,16 @@ fn add(connection: &Connection, account: &Account) -> rusqlite::Result<bool> {
         account.reset.as_ref().map(|reset| reset.expires_at.as_unix())
     ])?;
     Ok(added == 1)
+}
+
+fn invite(row: &Row<'_>) -> rusqlite::Result<Invite> {
+    let invalid = || rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, "not a hash".into());
+    Ok(Invite {
+        id: row.get(0)?,
+        secret: SecretHash::from_text(&row.get::<_, String>(1)?).ok_or_else(invalid)?,
+        created_at: Timestamp::from_unix(row.get(2)?),
+        expires_at: Timestamp::from_unix(row.get(3)?),
+    })
 }
 
 fn one(connection: &Connection, statement: &str, parameter: &str) -> rusqlite::Result<Option<Account>> {

@@ -103,7 +103,7 @@ async fn log_in(
     }
 }
 
-/// `POST /account/register` with `username` and `password`.
+/// `POST /account/register` with `username` and `password`, and with `invite` if registration is by invitation.
 async fn register(
     State(pages): State<Pages>,
     visit: Visit,
@@ -126,15 +126,22 @@ async fn register(
             wrong = Some((t.password_length)(minimum));
             ApiError::BadRequest(error.to_string().into())
         })?;
-        pages.api.register(username, &password, &client).await
+        let invite = form.text("invite")?;
+        pages.api.register(username, &password, Some(invite.into()), &client).await
     };
     match registered.await {
         Ok(()) => {
             visit.done(SetCookies::default(), "/account?registered", json!({"message": "User created successfully."}))
         }
-        Err(error) => visit.failed(error, |page, problem| {
-            pages.entry(page, Area::Account, Entry::Register, given, Some(wrong.unwrap_or(problem)))
-        }),
+        Err(error) => {
+            let needs_invite = pages.api.settings.registration() == Registration::Invite;
+            if needs_invite && matches!(error, ApiError::Forbidden(_)) {
+                wrong = Some(t.wrong_invite.to_owned());
+            }
+            visit.failed(error, |page, problem| {
+                pages.entry(page, Area::Account, Entry::Register, given, Some(wrong.unwrap_or(problem)))
+            })
+        }
     }
 }
 
@@ -340,7 +347,7 @@ impl Pages {
         if let Some(csrf) = csrf.filter(|_| !is_over) {
             return render(().into_response(), &ResumePage { page, area, csrf: csrf.to_owned() });
         }
-        let may_register = area == Area::Account && self.api.settings.registration() == Registration::Open;
+        let registration = self.registration(area);
         let notice = match query {
             "registered" => Some(t.registered),
             "out" => Some(t.logged_out),
@@ -349,8 +356,9 @@ impl Pages {
             _ => None,
         };
         let problem = (query == "in" && !is_over).then(|| t.no_cookies.to_owned());
-        let entry = if query == "register" && may_register { Entry::Register } else { Entry::LogIn };
-        let view = EntryPage { page, area, entry, username: String::new(), may_register, notice, problem };
+        let entry =
+            if query == "register" && registration != Registration::Closed { Entry::Register } else { Entry::LogIn };
+        let view = EntryPage { page, area, entry, username: String::new(), registration, notice, problem };
         let unset = if is_over { self.unset() } else { SetCookies::default() };
         render((unset, ()).into_response(), &view)
     }
@@ -395,8 +403,13 @@ impl Pages {
         username: String,
         problem: Option<String>,
     ) -> Box<dyn Rendered> {
-        let may_register = area == Area::Account && self.api.settings.registration() == Registration::Open;
-        Box::new(EntryPage { page, area, entry, username, may_register, notice: None, problem })
+        let registration = self.registration(area);
+        Box::new(EntryPage { page, area, entry, username, registration, notice: None, problem })
+    }
+
+    /// Returns who may register at the pages of this area.
+    fn registration(&self, area: Area) -> Registration {
+        if area == Area::Account { self.api.settings.registration() } else { Registration::Closed }
     }
 
     /// Answers a request whose token was rejected: a page goes on with a refresh, or with a login.
