@@ -253,6 +253,7 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
         let watching = relay.clients.start_watching();
         print(&format!("{}\nit follows {}\n", listens_on(&addresses, &settings), redacted(url)))?;
         let router = api::relay_router(Arc::clone(&relay), &settings)?;
+        listeners.tls().into_iter().for_each(|tls| relay.metrics.watch_certificate(tls.clone()));
         let metrics = ServedMetrics::start(metrics_listener, &relay.metrics, &settings)?;
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         #[cfg(unix)]
@@ -283,6 +284,7 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
     };
     let router = api::router(Arc::clone(&node), settings.clone())?;
     print(&banner(&addresses, &settings))?;
+    listeners.tls().into_iter().for_each(|tls| node.metrics.watch_certificate(tls.clone()));
     let metrics = ServedMetrics::start(metrics_listener, &node.metrics, &settings)?;
 
     #[cfg(unix)]

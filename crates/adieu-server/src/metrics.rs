@@ -11,7 +11,12 @@
 #[cfg(target_os = "linux")]
 mod process;
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use adieu::{Issuer, restore::HighWater, revocation::Cursor, session::Sessions, token::Verifier};
 use adieu_axum::RejectionKind;
@@ -43,6 +48,7 @@ use crate::{
     deliveries::Attempts,
     error::{ApiError, Counted},
     feed::{Feed, Followed},
+    listen::Tls,
     measurement::{ClientLabels, count, put},
     password::Hasher,
     store::Stores,
@@ -97,6 +103,7 @@ pub struct Metrics {
     events: Family<EventLabels, Counter>,
     /// Attempts to send a webhook.
     pub deliveries: Attempts,
+    certificate: Arc<OnceLock<Tls>>,
     registry: Registry,
 }
 
@@ -160,6 +167,7 @@ impl Metrics {
             client_revocations: Family::default(),
             events: Family::default(),
             deliveries: Attempts::default(),
+            certificate: Arc::default(),
             registry: Registry::default(),
         };
         registry.register("logins", "Logins", metrics.logins.clone());
@@ -189,6 +197,7 @@ impl Metrics {
         registry.register("events", "Events of other issuers that were received", metrics.events.clone());
         registry.register("deliveries", "Attempts to send a webhook or a logout token", metrics.deliveries.0.clone());
         registry.register_collector(Box::new(Known { verifier, sessions, high_water }));
+        registry.register_collector(Box::new(Expiry(Arc::clone(&metrics.certificate))));
         metrics.registry = all;
         metrics
     }
@@ -240,6 +249,11 @@ impl Metrics {
     /// Counts a rejected message, by the name of its protocol.
     pub(crate) fn event_rejected(&self, kind: &'static str) {
         self.events.get_or_create(&EventLabels { issuer: NO_ISSUER.into(), kind, outcome: "rejected" }).inc();
+    }
+
+    /// Adds until when the certificate of the server is valid.
+    pub(crate) fn watch_certificate(&self, tls: Tls) {
+        let _first = self.certificate.set(tls);
     }
 
     /// Adds the quota of each client.
@@ -378,6 +392,23 @@ impl Collector for ClientLimits {
             "Maximum time for which revocations of the client are kept.",
             seconds,
             |(_, horizon)| horizon.as_secs_f64(),
+        )
+    }
+}
+
+/// The end of the certificate, if the server has one.
+#[derive(Debug)]
+struct Expiry(Arc<OnceLock<Tls>>);
+
+impl Collector for Expiry {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(end) = self.0.get().and_then(Tls::valid_until) else { return Ok(()) };
+        put(
+            &mut encoder,
+            "tls_certificate_expiry_timestamp",
+            "Time at which the certificate of the server expires",
+            Some(&Unit::Seconds),
+            &ConstGauge::new(count(end.as_unix())),
         )
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     port::Port,
     process::Process,
-    wait::{TEST_TIMEOUT, until},
+    wait::{TEST_TIMEOUT, recovers, until},
 };
 
 /// The password of every user.
@@ -347,6 +347,15 @@ impl Adieu {
     pub async fn metrics(&self) -> String {
         let url = format!("http://{}/metrics", self.setting("ADIEU_METRICS_LISTEN"));
         self.http.get(url).send().await.expect("an answer").text().await.expect("text")
+    }
+
+    /// Waits until it serves metrics, and returns them: for a server that is not asked whether it is ready.
+    ///
+    /// # Panics
+    /// If that takes longer than [`TEST_TIMEOUT`].
+    pub async fn first_metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.setting("ADIEU_METRICS_LISTEN"));
+        recovers(async || self.http.get(&url).send().await?.text().await).await
     }
 
     /// Registers a user.

@@ -87,6 +87,11 @@ impl Tls {
         Ok(Some(Self { in_use, _renewal: Arc::new(Renewal(renewal)) }))
     }
 
+    /// Returns until when the certificate in use is valid, with all that are sent beside it.
+    pub(crate) fn valid_until(&self) -> Option<Timestamp> {
+        self.in_use.load().contents.valid_until().ok()
+    }
+
     /// Uses this certificate for the handshakes that begin from now on, and looks for its successors in its files.
     pub(crate) fn replace(&self, certificate: Certificate) {
         self.in_use.store(Arc::new(certificate));

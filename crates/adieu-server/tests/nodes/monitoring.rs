@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    process::Command,
 };
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use test_servers::adieu::Adieu;
+use test_servers::{adieu::Adieu, make_certificate};
 
 use crate::adieu;
 
@@ -87,7 +88,8 @@ async fn busy_node() -> Adieu {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_table_has_every_metric_and_no_other() {
     let node = busy_node().await;
-    let (documented, exposed) = (documented(), exposed(&node.metrics().await));
+    let (documented, mut exposed) = (documented(), exposed(&node.metrics().await));
+    exposed.extend(of_a_server_with_a_certificate().await);
     let is_missing =
         |metric: &(&String, &(String, BTreeSet<String>)), there: &Metrics| there.get(metric.0) != Some(metric.1);
     let undocumented: Vec<_> = exposed.iter().filter(|metric| is_missing(metric, &documented)).collect();
@@ -96,6 +98,24 @@ async fn the_table_has_every_metric_and_no_other() {
         undocumented.is_empty() && unexposed.is_empty(),
         "exposed, but not so in docs/monitoring.md: {undocumented:#?}\nin docs/monitoring.md, but not so exposed: {unexposed:#?}"
     );
+}
+
+/// The metrics that only a server with a certificate has.
+async fn of_a_server_with_a_certificate() -> Metrics {
+    const EXPIRY: &str = "adieu_tls_certificate_expiry_timestamp_seconds";
+    let folder = tempfile::tempdir().unwrap();
+    make_certificate(folder.path(), "127.0.0.1");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let server = adieu().with_metrics().with("ADIEU_TLS_CERTIFICATE", file("certificate.pem"));
+    let mut server = server.with("ADIEU_TLS_KEY", file("key.pem"));
+    let openssl = "date -d \"$(openssl x509 -in \"$0\" -enddate -noout | cut -d= -f2)\" +%s";
+    let end = Command::new("sh").args(["-c", openssl, &file("certificate.pem")]).output().unwrap();
+    let end = String::from_utf8(end.stdout).unwrap();
+    server.spawn();
+    let metrics = server.first_metrics().await;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(EXPIRY)?.strip_prefix(' ')).expect(&metrics);
+    assert_eq!(value.trim_end_matches(".0"), end.trim_end());
+    exposed(&metrics).into_iter().filter(|(name, _)| name == EXPIRY).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
