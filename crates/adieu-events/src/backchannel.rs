@@ -13,7 +13,8 @@ const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 impl Receiver {
     /// Verifies a logout token, by all rules of §2.6, and returns what it revokes: the session `sid`, or if it names none, the tokens of `sub`
-    /// issued until its `iat`.
+    /// issued until its `iat`. If the rules of the issuer take the subject of tokens from another claim
+    /// ([`Rules::with_subject_claim`](adieu::token::Rules::with_subject_claim)), a logout token must name it by the same claim.
     ///
     /// The type of the header may be `logout+jwt`, or for older providers `JWT` or nothing: the claims `events` and the absence of `nonce`
     /// distinguish the token from an identity token.
@@ -53,9 +54,9 @@ fn named(message: &Message<'_>) -> Result<(Option<SessionId>, Option<Subject>), 
         Err(error) => Err(error),
     };
     let session = named("sid")?.map(SessionId::new).transpose().map_err(|_| TokenError::InvalidClaim("sid"))?;
-    let subject = named("sub")?.map(Subject::new).transpose().map_err(|_| TokenError::InvalidClaim("sub"))?;
-    if session.is_none() && subject.is_none() {
-        return Err(TokenError::MissingClaim("sub"));
+    match message.sender.decoder.rules().subject_in(&message.claims) {
+        Ok(subject) => Ok((session, Some(subject))),
+        Err(TokenError::MissingClaim(_) | TokenError::MissingSubject(_)) if session.is_some() => Ok((session, None)),
+        Err(error) => Err(error),
     }
-    Ok((session, subject))
 }

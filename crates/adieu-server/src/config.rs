@@ -6,6 +6,7 @@
 //! 3. [`sample`] is generated from the doc comments of [`Settings`].
 
 mod address;
+mod claim_path;
 mod issuer;
 mod issuer_webhook;
 mod listen;
@@ -25,6 +26,7 @@ use adieu::{
 use confique::Config;
 
 pub use address::{Address, RedisAddress, StoreAddress, redacted};
+pub use claim_path::ClaimPath;
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
 pub use issuer_webhook::{IssuerWebhook, WebhookPreset};
@@ -137,6 +139,8 @@ pub struct Settings {
     /// `clock_skew` ("3s"; how far its clock may be ahead; a revocation of all tokens of a subject takes that much longer),
     /// `trusted_claims` (those that are trusted besides the claims that identify the subject; none by default),
     /// `revocable_claims` (those by whose values its tokens can be revoked, at most four; none by default),
+    /// `subject_claim` (the claim that is the subject of its tokens instead of `sub`, such as "oid" of Entra or "username" of Cognito; `.`
+    /// leads into an object, as in `?claim=` of `/verify`),
     /// `accept_missing_type`, `accept_missing_token_id` and `accept_integer_subject`; and for logouts at the issuer that reach this
     /// server (docs/events.md): `events = ["backchannel-logout"]`, `event_audience = ["client-id"]`,
     /// `logout_scope` ("session" or "subject"), and

@@ -183,6 +183,7 @@ fn rules(issuer: &TrustedIssuer, settings: &Settings) -> anyhow::Result<Rules> {
         .context("clock_skew")?
         .with_max_lifetime(issuer.max_lifetime)
         .with_max_token_bytes(settings.max_token_bytes.get());
+    rules = rules.with_subject_claim(issuer.subject_claim.names());
     rules = issuer.audience.iter().fold(rules, Rules::with_audience);
     for (accepted, accept) in [
         (issuer.accept_generic_type, Rules::accept_generic_type as fn(Rules) -> Rules),

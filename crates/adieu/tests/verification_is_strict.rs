@@ -518,3 +518,41 @@ fn refusals_have_the_codes_of_the_api() {
         assert_eq!(refusal.code(), code);
     }
 }
+
+#[test]
+fn the_subject_can_be_in_another_claim() {
+    let entra = decoder(rules().with_subject_claim(["oid"]));
+    let nested = decoder(rules().with_subject_claim(["user", "the.id"]));
+    let found = |decoder: &Decoder, more: &str| {
+        let claims = CLAIMS.replacen(r#""sub":"jose""#, more, 1);
+        decode_with(decoder, &forge(HEADER, &claims)).map(|claims| claims.subject.to_string())
+    };
+    let missing = |claim: &str| Err::<String, _>(TokenError::MissingSubject(claim.into()));
+    let invalid = |claim: &str| Err::<String, _>(TokenError::InvalidSubject(claim.into()));
+    let long = format!(r#""oid":"{}""#, "x".repeat(adieu::MAX_ID_BYTES + 1));
+    for (decoder, claims, expected) in [
+        (&entra, r#""sub":"pairwise","oid":"jose""#, Ok("jose".to_owned())),
+        (&entra, r#""oid":"jose""#, Ok("jose".to_owned())),
+        (&entra, r#""sub":7,"o\u0069d":"jos\u00e9""#, Ok("josé".to_owned())),
+        (&entra, r#""sub":"jose""#, missing("oid")),
+        (&entra, r#""a":{"oid":"jose"}"#, missing("oid")),
+        (&entra, r#""sub":"jose","oid":null"#, invalid("oid")),
+        (&entra, r#""oid":7"#, invalid("oid")),
+        (&entra, r#""oid":["jose"]"#, invalid("oid")),
+        (&entra, r#""oid":"""#, invalid("oid")),
+        (&entra, &long, invalid("oid")),
+        (&nested, r#""user":{"the.id":"jose","more":[1]}"#, Ok("jose".to_owned())),
+        (&nested, r#""user":{"id":"jose"}"#, missing("user.the.id")),
+        (&nested, r#""user":"jose""#, missing("user.the.id")),
+        (&nested, r#""user":{"the.id":{}}"#, invalid("user.the.id")),
+        (&nested, r#""sub":"jose""#, missing("user.the.id")),
+    ] {
+        assert_eq!(found(decoder, claims), expected, "{claims}");
+    }
+    for twice in [r#""oid":"jose","oid":"ana""#, r#""oid":"jose","a":{"b":1,"b":2}"#] {
+        assert!(matches!(found(&entra, twice), Err(TokenError::Malformed(_))), "{twice}");
+    }
+    assert!(matches!(found(&nested, r#""user":{"the.id":"a","the.id":"b"}"#), Err(TokenError::Malformed(_))));
+    assert_eq!(missing("oid").unwrap_err().code(), "invalid_token");
+    assert_eq!(missing("oid").unwrap_err().to_string(), "the token lacks the claim `oid`, which is to be its subject");
+}

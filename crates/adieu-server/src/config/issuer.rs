@@ -13,6 +13,7 @@ use serde::{
 };
 
 use super::{
+    claim_path::ClaimPath,
     issuer_webhook::IssuerWebhook,
     table::tables,
     value::{RevocableClaims, text},
@@ -75,6 +76,9 @@ pub struct TrustedIssuer {
     /// Accepts an integer `sub`; its decimal digits are the subject.
     #[serde(default)]
     pub accept_integer_subject: bool,
+    /// The claim that is the subject of its tokens, instead of `sub`.
+    #[serde(default, deserialize_with = "text")]
+    pub subject_claim: ClaimPath,
     /// The kinds of events that it may send.
     #[serde(default, deserialize_with = "kinds")]
     pub events: Vec<EventKind>,

@@ -5,6 +5,8 @@ use std::{fmt, net::SocketAddr, num::NonZeroUsize, ops::Deref, path::PathBuf, st
 use adieu::{revocation::ClaimName, token::StalePolicy};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
+use super::claim_path::ClaimPath;
+
 /// A kind of value that a setting can have.
 pub(super) trait Value: Sized {
     /// Completes the error "`"x"` is not …".
@@ -62,6 +64,14 @@ impl Value for String {
 
     fn read(text: &str) -> Option<Self> {
         (1..=512).contains(&text.len()).then(|| text.to_owned())
+    }
+}
+
+impl Value for ClaimPath {
+    const WANTED: &'static str = r#"the name of a claim, such as "oid" or "user.id""#;
+
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text).filter(|(_, after)| after.is_none()).map(|(path, _)| path)
     }
 }
 

@@ -35,6 +35,7 @@ mod sessions;
 mod settings_have_effect;
 mod standards;
 mod store_that_can_not_write;
+mod subject_claim;
 mod support;
 mod the_course;
 mod token_sources;

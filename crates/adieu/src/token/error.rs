@@ -46,6 +46,13 @@ pub enum TokenError {
     /// A claim has the wrong type or is out of bounds.
     #[error("the token's claim `{0}` is invalid")]
     InvalidClaim(&'static str),
+    /// The token lacks the claim of the subject; see [`Rules::with_subject_claim`](super::Rules::with_subject_claim).
+    #[error("the token lacks the claim `{0}`, which is to be its subject")]
+    MissingSubject(Box<str>),
+    /// The claim of the subject is not a text, or is empty or too long; see
+    /// [`Rules::with_subject_claim`](super::Rules::with_subject_claim).
+    #[error("the token's claim `{0}`, which is to be its subject, is invalid")]
+    InvalidSubject(Box<str>),
     /// The token is a refresh token where an access token is required, or the other way round.
     #[error("expected a token of type `{expected}`")]
     WrongTokenType {

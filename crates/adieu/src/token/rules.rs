@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{Error, Issuer, revocation::MAX_LEEWAY, time::Timestamp};
+use serde_json::{Map, Value};
+
+use crate::{Error, Issuer, Subject, revocation::MAX_LEEWAY, time::Timestamp};
 
 use super::{Claims, Fresh, TokenError};
 
@@ -33,6 +35,8 @@ pub struct Rules {
     pub(super) missing_token_id: bool,
     pub(super) missing_type: bool,
     pub(super) integer_subject: bool,
+    /// The claim of the subject, and the names of the members inside it; empty for `sub`.
+    pub(super) subject_claim: Vec<String>,
     pub(super) max_lifetime: Option<Duration>,
     trusted_claims: Vec<String>,
 }
@@ -53,6 +57,7 @@ impl Rules {
             missing_token_id: false,
             missing_type: false,
             integer_subject: false,
+            subject_claim: Vec::new(),
             max_lifetime: None,
             trusted_claims: Vec::new(),
         }
@@ -130,6 +135,38 @@ impl Rules {
     #[must_use]
     pub fn accept_integer_subject(self) -> Self {
         Self { integer_subject: true, ..self }
+    }
+
+    /// Takes the subject of a token from another claim than `sub`, for an issuer that names its users there, such as `oid` of Microsoft
+    /// Entra or `username` of Amazon Cognito. `path` is the name of the claim; more names lead to a member of an object. An empty path is
+    /// `sub`.
+    ///
+    /// [`Claims::subject`] is then the value of that claim, which must be a text of 1 to [`MAX_ID_BYTES`](crate::MAX_ID_BYTES) bytes; the
+    /// token need not have `sub`. Revocations of a subject name that value: every verifier of the issuer's tokens must have the same rule.
+    #[must_use]
+    pub fn with_subject_claim(self, path: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { subject_claim: path.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Returns the subject that these claims name: in the [claim of the subject](Rules::with_subject_claim), or in `sub`.
+    ///
+    /// # Errors
+    /// [`TokenError::MissingSubject`] or [`TokenError::InvalidSubject`]; for `sub`, [`TokenError::MissingClaim`] or
+    /// [`TokenError::InvalidClaim`].
+    pub fn subject_in(&self, claims: &Map<String, Value>) -> Result<Subject, TokenError> {
+        const SUB: &str = "sub";
+        let name = || self.subject_claim.join(".").into_boxed_str();
+        let value = match self.subject_claim.split_first() {
+            None => claims.get(SUB).ok_or(TokenError::MissingClaim(SUB))?,
+            Some((first, inside)) => {
+                let inside = inside.iter().try_fold(claims.get(first), |value, name| Some(value?.get(name)));
+                inside.flatten().ok_or_else(|| TokenError::MissingSubject(name()))?
+            }
+        };
+        value.as_str().and_then(|text| Subject::new(text).ok()).ok_or_else(|| match self.subject_claim.is_empty() {
+            true => TokenError::InvalidClaim(SUB),
+            false => TokenError::InvalidSubject(name()),
+        })
     }
 
     /// Trusts the claim `name` in tokens of this issuer, if the issuer was added with

@@ -1,7 +1,5 @@
 //! The conditions on a token in the query of `/verify`.
 
-use std::mem::take;
-
 use adieu::token::{Claims, TokenError};
 use adieu_axum::AccessToken;
 use percent_encoding::percent_decode_str;
@@ -10,6 +8,7 @@ use serde_json::{Number, Value};
 use super::Verdicts;
 use crate::{
     api::client::is_admin,
+    config::ClaimPath,
     error::{ApiError, FieldErrors},
 };
 
@@ -98,36 +97,20 @@ fn decoded(text: &str) -> String {
 /// A claim, and the value that it must have or contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ClaimValue {
-    /// The name of the claim, and those of the members inside it.
-    path: Vec<String>,
+    path: ClaimPath,
     value: String,
 }
 
 impl ClaimValue {
-    /// Parses `name:value`, or `name.member:value` for a member of an object. In a name, `\.`, `\:` and `\\` stand for the
-    /// character after the backslash; the value is taken as it is.
+    /// Parses a path, a colon and a value, which is taken as it is.
     fn parse(text: &str) -> Option<Self> {
-        let (mut path, mut name, mut rest) = (Vec::new(), String::new(), text.chars());
-        loop {
-            match rest.next()? {
-                '\\' => name.push(rest.next().filter(|escaped| ['.', ':', '\\'].contains(escaped))?),
-                end @ ('.' | ':') => {
-                    if name.is_empty() {
-                        return None;
-                    }
-                    path.push(take(&mut name));
-                    if end == ':' {
-                        return Some(Self { path, value: rest.as_str().to_owned() });
-                    }
-                }
-                character => name.push(character),
-            }
-        }
+        let (path, value) = ClaimPath::parse(text)?;
+        Some(Self { path, value: value?.to_owned() })
     }
 
     /// Returns whether the claim has this value, or is a list with this value.
     fn is_in(&self, claims: &Claims) -> bool {
-        let mut path = self.path.iter();
+        let mut path = self.path.names().iter();
         let claim = path.next().and_then(|name| claims.custom.get(name));
         match path.try_fold(claim, |value, name| value.map(|value| value.get(name))) {
             Some(Some(Value::Array(values))) => values.iter().any(|value| is(value, &self.value)),
@@ -172,8 +155,8 @@ mod tests {
 
     use super::*;
 
-    fn claim(path: &[&str], value: &str) -> ClaimValue {
-        ClaimValue { path: path.iter().map(|&name| name.to_owned()).collect(), value: value.to_owned() }
+    fn claim<const N: usize>(path: [&str; N], value: &str) -> ClaimValue {
+        ClaimValue { path: path.into(), value: value.to_owned() }
     }
 
     #[test]
@@ -189,15 +172,15 @@ mod tests {
                 fresh: true,
                 audience: Some("the shop".into()),
                 issuer: Some("adieu".into()),
-                claims: vec![claim(&["role"], "editor"), claim(&["https://example.com/a b"], "c:d")],
-                any_claims: vec![claim(&["realm_access", "roles"], "support"), claim(&["level"], "7")],
+                claims: vec![claim(["role"], "editor"), claim(["https://example.com/a b"], "c:d")],
+                any_claims: vec![claim(["realm_access", "roles"], "support"), claim(["level"], "7")],
                 scopes: vec!["read".into(), "write".into(), "a:b".into()],
             }
         );
         assert_eq!(Wanted::parse("").unwrap(), Wanted::default());
         // As libraries write what they are given as the value of a parameter.
         let encoded = Wanted::parse("claim=role%3Aeditor&claim=a%2Eb%3Ac%2Ed%5C").unwrap();
-        assert_eq!(encoded.claims, [claim(&["role"], "editor"), claim(&["a", "b"], r"c.d\")]);
+        assert_eq!(encoded.claims, [claim(["role"], "editor"), claim(["a", "b"], r"c.d\")]);
     }
 
     #[test]
@@ -247,8 +230,8 @@ mod tests {
         fn every_path_can_be_written(path in prop::collection::vec("[a.:\\\\é ]{1,5}", 1..5), value in "[a.:\\\\&=% ]{0,9}") {
             let names: Vec<_> = path.iter().map(|name| escaped(name)).collect();
             let text = format!("{}:{value}", names.join("."));
-            let expected = ClaimValue { path, value };
-            prop_assert_eq!(ClaimValue::parse(&text), Some(expected.clone()));
+            let expected = ClaimValue::parse(&text).unwrap();
+            prop_assert_eq!((expected.path.names(), &expected.value), (&path[..], &value));
             let query: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
             prop_assert_eq!(Wanted::parse(&format!("claim={query}")).unwrap().claims, [expected]);
         }
@@ -256,8 +239,8 @@ mod tests {
         #[test]
         fn a_text_is_refused_or_read_back(text in "[a.:\\\\]{0,12}") {
             if let Some(ClaimValue { path, value }) = ClaimValue::parse(&text) {
-                prop_assert!(path.iter().all(|name| !name.is_empty()));
-                let names: Vec<_> = path.iter().map(|name| escaped(name)).collect();
+                prop_assert!(path.names().iter().all(|name| !name.is_empty()));
+                let names: Vec<_> = path.names().iter().map(|name| escaped(name)).collect();
                 prop_assert_eq!(format!("{}:{value}", names.join(".")), text);
             }
         }

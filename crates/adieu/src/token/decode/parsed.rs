@@ -14,7 +14,7 @@ use crate::{
     token::{
         Claims, Fresh, Rules, TokenError, TokenType, base64url,
         claims::{REGISTERED, TYPE_SIBLINGS, Verified},
-        json::{Members, Others, Text, Value, once, read_object},
+        json::{Members, Others, Text, Value, once, read_object, unambiguous_json},
         key::header::Declares,
         token_type::NamedType,
     },
@@ -46,7 +46,7 @@ impl<'a> ParsedClaims<'a> {
         self.rules.issuer.as_str()
     }
 
-    /// Returns the subject of the token (`sub`).
+    /// Returns the subject of the token (`sub`, or the [claim of the subject](Rules::with_subject_claim)).
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.subject
@@ -175,7 +175,10 @@ impl<'a> ParsedClaims<'a> {
         }
         let audience = audience(raw.aud, rules)?;
         let token_type = token_type(declares, raw.token_type.as_ref(), raw.siblings, rules)?;
-        let subject = subject(raw.sub, rules)?;
+        let subject = match rules.subject_claim.is_empty() {
+            true => subject(raw.sub, rules)?,
+            false => subject_elsewhere(json, rules)?,
+        };
         let session = id("sid", raw.sid)?;
         let token_id = match id("jti", raw.jti)? {
             Some(token_id) => token_id,
@@ -328,6 +331,16 @@ fn subject<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Cow<'a, str>, 
     match number.filter(|number| number.unsigned_abs() <= MAX_SAFE_INTEGER) {
         Some(number) => Ok(Cow::Owned(number.to_string())),
         None => Err(TokenError::InvalidClaim("sub")),
+    }
+}
+
+/// Returns the subject that the rules expect in another claim than `sub`. An ambiguous object is rejected: two parsers could read different
+/// subjects.
+#[cold]
+fn subject_elsewhere<'a>(json: &[u8], rules: &Rules) -> Result<Cow<'a, str>, TokenError> {
+    match unambiguous_json(json) {
+        Ok(serde_json::Value::Object(claims)) => Ok(Cow::Owned(rules.subject_in(&claims)?.as_str().to_owned())),
+        _ => Err(TokenError::Malformed("a name in the claims appears twice")),
     }
 }
 
