@@ -41,7 +41,7 @@ impl Receiver {
         let session = session.map(|id| sender.end_session(id, now));
         let subject = subject.map(|id| sender.end_subject(id, issued_at, now));
         let effect = Effect::Revoke(session.into_iter().chain(subject).collect());
-        let events = vec![Event { kind: EventKind::BackchannelLogout.as_str(), effect }];
+        let events = vec![Event::new(EventKind::BackchannelLogout.as_str(), effect)];
         Ok(Received { issuer: sender.issuer().clone(), events })
     }
 }

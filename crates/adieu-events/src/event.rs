@@ -1,6 +1,14 @@
 //! The result of an accepted message.
 
-use adieu::{Issuer, revocation::Revocation};
+use std::collections::BTreeSet;
+
+use adieu::{
+    Issuer, Subject,
+    revocation::{Revocation, Target},
+    time::Timestamp,
+};
+
+use crate::Alias;
 
 /// An accepted message.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +28,20 @@ pub struct Event {
     pub kind: &'static str,
     /// What follows from it.
     pub effect: Effect,
+    /// The users that it names by aliases, until they have been looked up.
+    pub(crate) unresolved: Option<Unresolved>,
+}
+
+/// Users that an event names by aliases, and what becomes of their tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Unresolved {
+    pub(crate) aliases: Vec<Alias>,
+    pub(crate) issued_until: Timestamp,
+    pub(crate) lapses_at: Timestamp,
+    /// Whether the event names something narrower that is not in tokens.
+    pub(crate) is_more: bool,
+    /// Whether nothing else in the event names the user.
+    pub(crate) is_needed: bool,
 }
 
 /// What follows from an event.
@@ -37,7 +59,7 @@ pub enum Effect {
     StreamStopped,
     /// The kind is unknown, or not accepted from this issuer.
     Ignored,
-    /// Nothing can be revoked, since the subject is of a form that is not in tokens.
+    /// Nothing can be revoked, since what the subject is named by is not in tokens. If it is an alias, [`Received::resolve`] changes that.
     UnknownSubject,
 }
 
@@ -65,7 +87,52 @@ impl Effect {
     }
 }
 
+impl Event {
+    pub(crate) const fn new(kind: &'static str, effect: Effect) -> Self {
+        Self { kind, effect, unresolved: None }
+    }
+
+    /// Returns whether the event is about a user that it names by an alias alone, and the alias is not known, or was not looked up.
+    #[must_use]
+    pub fn has_unknown_alias(&self) -> bool {
+        self.unresolved.as_ref().is_some_and(|unresolved| unresolved.is_needed)
+    }
+
+    fn resolve(&mut self, issuer: &Issuer, subjects_of: impl Fn(&Alias) -> Vec<Subject>) {
+        let Some(unresolved) = &self.unresolved else { return };
+        let subjects: BTreeSet<_> = unresolved.aliases.iter().flat_map(subjects_of).collect();
+        if subjects.is_empty() {
+            return;
+        }
+        let Unresolved { issued_until, lapses_at, is_more, .. } = *unresolved;
+        let target = |id| Target::Subject { id, issued_until };
+        let revoke = |id| Revocation { issuer: issuer.clone(), target: target(id), lapses_at };
+        let found = subjects.into_iter().map(revoke);
+        match &mut self.effect {
+            Effect::Revoke(revocations) | Effect::RevokeMore(revocations) => revocations.extend(found),
+            effect if is_more => *effect = Effect::RevokeMore(found.collect()),
+            effect => *effect = Effect::Revoke(found.collect()),
+        }
+        self.unresolved = None;
+    }
+}
+
 impl Received {
+    /// Returns the aliases by which the events name users. Which subjects of the [issuer](Self::issuer) have them is for the application to
+    /// know: see [`Received::resolve`].
+    #[must_use]
+    pub fn aliases(&self) -> BTreeSet<Alias> {
+        let unresolved = self.events.iter().filter_map(|event| event.unresolved.as_ref());
+        unresolved.flat_map(|unresolved| unresolved.aliases.iter().cloned()).collect()
+    }
+
+    /// Adds to each event the revocations for the subjects that have its aliases. Without any, the event stays as it is.
+    pub fn resolve(&mut self, subjects_of: impl Fn(&Alias) -> Vec<Subject>) {
+        for event in &mut self.events {
+            event.resolve(&self.issuer, &subjects_of);
+        }
+    }
+
     /// Returns the revocations of all events, to append in one step.
     #[must_use]
     pub fn revocations(&self) -> Vec<Revocation> {

@@ -19,6 +19,9 @@ impl Receiver {
     /// The `aud` of the token must be the URL of the endpoint: an [audience](crate::Sender::with_audience) that ends in
     /// `/global-token-revocation`. Identity tokens, which users have, name the client instead.
     ///
+    /// If the user is named by an alias, the effect is [`Effect::UnknownSubject`] until [`Received::resolve`] has found it: answer 404 if it
+    /// still is.
+    ///
     /// # Errors
     /// Returns the first rule that the request breaks. Only [`EventError::Message`] is about the token.
     pub fn global_token_revocation(&self, token: &str, body: &[u8], now: Timestamp) -> Result<Received, EventError> {
@@ -41,7 +44,8 @@ impl Receiver {
         };
         let named =
             Named::read(subject, sender).map_err(|_| EventError::Body("the subject identifier is not valid"))?;
-        if named.subjects.is_empty() {
+        let unresolved = named.unresolved(sender, message.issued_at, now);
+        if named.subjects.is_empty() && unresolved.is_none() {
             return Err(match () {
                 () if named.is_unknown_format => {
                     EventError::Body("the format of the subject identifier is not supported")
@@ -51,8 +55,11 @@ impl Receiver {
             });
         }
         let subjects = named.subjects.into_iter().map(|id| sender.end_subject(id, message.issued_at, now));
-        let effect = Effect::Revoke(subjects.collect());
-        let events = vec![Event { kind: EventKind::GlobalTokenRevocation.as_str(), effect }];
+        let effect = match subjects.collect::<Vec<_>>() {
+            none if none.is_empty() => Effect::UnknownSubject,
+            revocations => Effect::Revoke(revocations),
+        };
+        let events = vec![Event { unresolved, ..Event::new(EventKind::GlobalTokenRevocation.as_str(), effect) }];
         Ok(Received { issuer: sender.issuer().clone(), events })
     }
 }

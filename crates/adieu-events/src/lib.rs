@@ -34,6 +34,12 @@
 //! # }
 //! ```
 //!
+//! # Aliases
+//!
+//! An event may name a user by an e-mail address or another identifier that is not in tokens. [`Received::aliases`] returns them; an
+//! application that knows whose they are calls [`Received::resolve`] before it appends the revocations. Otherwise such an event is
+//! [`Effect::UnknownSubject`].
+//!
 //! # Guarantees
 //!
 //! 1. **Only the right key ends a session.** A message is verified with the keys of the issuer that it names, and each key has one
@@ -45,6 +51,7 @@
 //!    of seen messages is needed: a list could name a message whose revocation was never stored.
 //! 4. **Whether a subject exists is not known here**, so no answer can depend on it.
 
+mod alias;
 mod backchannel;
 mod error;
 mod event;
@@ -58,6 +65,7 @@ mod webhook;
 mod webhook_message;
 mod webhook_signature;
 
+pub use alias::{Alias, AliasError, AliasKind, MAX_ALIAS_BYTES, UnknownAliasKind};
 pub use error::EventError;
 pub use event::{Effect, Event, Received};
 pub use kind::{EventKind, UnknownKind};

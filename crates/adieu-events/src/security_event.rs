@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Effect, Event, EventError, EventKind, Received, Receiver, Sender,
+    event::Unresolved,
     message::{Message, time},
     subject::Named,
 };
@@ -37,9 +38,9 @@ impl Receiver {
 fn event(message: &Message<'_>, uri: &str, payload: &Value, now: Timestamp) -> Result<Event, EventError> {
     let Value::Object(payload) = payload else { return Err(TokenError::InvalidClaim("events").into()) };
     let Some(kind) = EventKind::from_uri(uri) else { return Ok(about_the_stream(uri, payload)) };
-    let effect = match () {
-        () if !message.sender.accepts(kind) => Effect::Ignored,
-        () if !ends_sessions(kind, payload) => Effect::Nothing,
+    match () {
+        () if !message.sender.accepts(kind) => Ok(Event::new(kind.as_str(), Effect::Ignored)),
+        () if !ends_sessions(kind, payload) => Ok(Event::new(kind.as_str(), Effect::Nothing)),
         () => {
             // In events from before the final specifications, each event has its own subject.
             let subject = message.claims.get("sub_id").or_else(|| payload.get("subject"));
@@ -47,10 +48,9 @@ fn event(message: &Message<'_>, uri: &str, payload: &Value, now: Timestamp) -> R
             // No later than the token was issued, by the same clock; some senders write milliseconds.
             let happened_at = time(payload, "event_timestamp").ok().flatten();
             let happened_at = happened_at.map_or(message.issued_at, |at| at.min(message.issued_at));
-            effect(kind, &named, message.sender, happened_at, now)
+            Ok(end(kind, &named, message.sender, happened_at, now))
         }
-    };
-    Ok(Event { kind: kind.as_str(), effect })
+    }
 }
 
 fn about_the_stream(uri: &str, payload: &Map<String, Value>) -> Event {
@@ -62,7 +62,7 @@ fn about_the_stream(uri: &str, payload: &Map<String, Value>) -> Event {
         },
         _ => (UNKNOWN, Effect::Ignored),
     };
-    Event { kind, effect }
+    Event::new(kind, effect)
 }
 
 /// Returns whether an event ends sessions. What it says is weighed as far as it is certain: a new credential takes none away, and a device
@@ -76,10 +76,7 @@ fn ends_sessions(kind: EventKind, payload: &Map<String, Value>) -> bool {
     }
 }
 
-fn effect(kind: EventKind, named: &Named, sender: &Sender, happened_at: Timestamp, now: Timestamp) -> Effect {
-    if named.is_nothing() {
-        return Effect::UnknownSubject;
-    }
+fn end(kind: EventKind, named: &Named, sender: &Sender, happened_at: Timestamp, now: Timestamp) -> Event {
     // An event about an account ends all of its sessions. Any other ends the session, if there is one.
     let is_session = !named.sessions.is_empty();
     let ends_subjects = kind.is_about_account() || !is_session || sender.ends_subjects() || named.is_ambiguous;
@@ -92,5 +89,12 @@ fn effect(kind: EventKind, named: &Named, sender: &Sender, happened_at: Timestam
         .chain(named.tokens.iter().map(|id| sender.end_token(id.clone(), now)))
         .collect();
     let is_more = !kind.is_about_account() && named.is_narrower && !is_session;
-    if is_more { Effect::RevokeMore(revocations) } else { Effect::Revoke(revocations) }
+    let effect = match () {
+        () if revocations.is_empty() => Effect::UnknownSubject,
+        () if is_more => Effect::RevokeMore(revocations),
+        () => Effect::Revoke(revocations),
+    };
+    let unresolved = named.unresolved(sender, happened_at, now).filter(|_| ends_subjects);
+    let unresolved = unresolved.map(|unresolved| Unresolved { is_more, ..unresolved });
+    Event { unresolved, ..Event::new(kind.as_str(), effect) }
 }

@@ -100,10 +100,13 @@ impl Sender {
         self.revoke(Target::Token { id, expires_at: None }, now)
     }
 
-    /// Kept for as long as any token that the issuer has issued until now can live, by its clock.
     fn revoke(&self, target: Target, now: Timestamp) -> Revocation {
+        Revocation { issuer: self.issuer().clone(), target, lapses_at: self.lapses_at(now) }
+    }
+
+    /// Returns until when a revocation is kept: for as long as any token that the issuer has issued until now can live, by its clock.
+    pub(crate) fn lapses_at(&self, now: Timestamp) -> Timestamp {
         let rules = self.decoder.rules();
-        let last_expiry = now.plus(rules.skew()).plus(rules.max_lifetime());
-        Revocation { issuer: self.issuer().clone(), target, lapses_at: Revocation::lapse_for(last_expiry) }
+        Revocation::lapse_for(now.plus(rules.skew()).plus(rules.max_lifetime()))
     }
 }

@@ -1,9 +1,9 @@
 //! Subject identifiers (RFC 9493, and OpenID Shared Signals Framework 1.0 §3), and what they name in tokens.
 
-use adieu::{SessionId, Subject, TokenId, token::TokenError};
+use adieu::{SessionId, Subject, TokenId, time::Timestamp, token::TokenError};
 use serde_json::{Map, Value};
 
-use crate::{Sender, message::text};
+use crate::{Alias, AliasKind, Sender, event::Unresolved, message::text};
 
 /// What a subject identifier names, as far as tokens have it.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub(crate) struct Named {
     pub(crate) sessions: Vec<SessionId>,
     pub(crate) subjects: Vec<Subject>,
     pub(crate) tokens: Vec<TokenId>,
+    /// What users are named by instead of a subject.
+    pub(crate) aliases: Vec<Alias>,
     /// Whether the same id may be that of a session or of a subject.
     pub(crate) is_ambiguous: bool,
     /// Whether the format is not one of those that are defined.
@@ -49,6 +51,17 @@ impl Named {
 
     pub(crate) fn is_nothing(&self) -> bool {
         self.sessions.is_empty() && self.subjects.is_empty() && self.tokens.is_empty()
+    }
+
+    /// Returns what becomes of the users that it names by aliases: their tokens end that were issued until `happened_at`.
+    pub(crate) fn unresolved(&self, sender: &Sender, happened_at: Timestamp, now: Timestamp) -> Option<Unresolved> {
+        (!self.aliases.is_empty()).then(|| Unresolved {
+            aliases: self.aliases.clone(),
+            issued_until: happened_at,
+            lapses_at: sender.lapses_at(now),
+            is_more: false,
+            is_needed: self.subjects.is_empty(),
+        })
     }
 
     /// All members together describe the subject: the session of that user on that device.
@@ -118,8 +131,17 @@ impl Named {
                     self.tokens.push(id);
                 }
             }
-            "email" | "phone_number" | "account" | "did" | "uri" => {}
-            _ => self.is_unknown_format = true,
+            format => match format.parse::<AliasKind>() {
+                Ok(kind) => {
+                    let value = member(kind.member())?;
+                    if value.is_empty() {
+                        return Err(INVALID);
+                    }
+                    // One that can't be kept is not known.
+                    self.aliases.extend(Alias::new(kind, value).ok().filter(|_| role != Role::Session));
+                }
+                Err(_) => self.is_unknown_format = true,
+            },
         }
         Ok(())
     }

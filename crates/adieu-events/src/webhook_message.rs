@@ -40,7 +40,7 @@ impl Receiver {
     ) -> Result<Received, EventError> {
         let (sender, webhook) = self.webhook_named(name).ok_or(EventError::UnknownWebhook)?;
         let (content, signed_at) = open(webhook, sender, header, body, now)?;
-        let event = Event { kind: KIND, effect: effect(webhook, sender, &content, signed_at, now) };
+        let event = Event::new(KIND, effect(webhook, sender, &content, signed_at, now));
         Ok(Received { issuer: sender.issuer().clone(), events: vec![event] })
     }
 }

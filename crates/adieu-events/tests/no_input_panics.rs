@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use adieu::{
-    Issuer,
-    revocation::Target,
+    Issuer, Subject,
+    revocation::{Revocation, Target},
     time::Timestamp,
     token::{Algorithm, DEFAULT_SKEW, Decoder, KeySet, Rules, VerifyingKey},
 };
@@ -62,6 +62,9 @@ fn any_json() -> impl Strategy<Value = Value> {
             "status",
             "subject",
             "email",
+            "phone_number",
+            "uri",
+            "url",
             "type",
             "data",
             "user_id",
@@ -82,6 +85,9 @@ fn any_json() -> impl Strategy<Value = Value> {
             "aliases",
             "jwt_id",
             "email",
+            "phone_number",
+            "account",
+            "did",
             ISSUER,
             "create",
             "compliant",
@@ -168,7 +174,14 @@ proptest! {
     ) {
         let issued_at = NOW.as_unix() - age;
         let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "iat": issued_at, "jti": "1", "sub_id": subject, "events": {uri: payload}});
-        if let Ok(received) = receiver().security_event(&signed("secevent+jwt", &claims), NOW) {
+        if let Ok(mut received) = receiver().security_event(&signed("secevent+jwt", &claims), NOW) {
+            let aliases = received.aliases();
+            received.resolve(|alias| vec![Subject::new(alias.value()).unwrap()]);
+            let ended = received.revocations();
+            for alias in aliases {
+                let is_it = |revocation: &Revocation| matches!(&revocation.target, Target::Subject { id, .. } if id.as_str() == alias.value());
+                prop_assert!(ended.iter().any(is_it));
+            }
             for revocation in received.revocations() {
                 prop_assert_eq!(revocation.issuer.as_str(), ISSUER);
                 if let Target::Subject { issued_until, .. } = revocation.target {

@@ -11,6 +11,7 @@
 
 mod account;
 mod admin;
+mod alias;
 mod client;
 mod deliveries;
 mod discovery;
@@ -179,7 +180,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<ApiService, adieu::
     let (sources, metrics) = (Sources::new(&settings), Arc::clone(&node.metrics));
     let guard = sources.guarded(Guard::from_sessions(&node.sessions))?;
     let issuer = node.sessions.issuer().clone();
-    let verdicts = Verdicts::new(guard.clone(), sources, issuer, Arc::clone(&node.clock));
+    let verdicts = Verdicts::new(guard.clone(), sources, issuer, Arc::clone(&node.clock)).recording(Arc::clone(&node));
     let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
     let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard }));
 
@@ -219,6 +220,8 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(admin::set_password))
         .routes(routes!(invites::invite))
         .routes(routes!(revocation::revoke))
+        .routes(routes!(alias::add_alias))
+        .routes(routes!(alias::remove_aliases))
         .routes(routes!(introspect::introspect))
         .routes(routes!(token_revocation::revoke_token))
         .routes(routes!(events::backchannel_logout))
@@ -251,6 +254,7 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(deliveries::list_deliveries))
         .routes(routes!(deliveries::replay_deliveries))
         .routes(routes!(deliveries::skip_delivery))
+        .routes(routes!(alias::list_aliases))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(discovery::keys))

@@ -1,4 +1,4 @@
-//! Audit events: logins and logouts, failed logins, events of other issuers, and changes to accounts, clients, keys and revocations.
+//! Audit events: logins and logouts, failed logins, events of other issuers, and changes to accounts, clients, aliases, keys and revocations.
 //!
 //! 1. Each event is one line of the log, at [`AUDIT_LOG_TARGET`], once the action is done and durable. Its `event` is
 //!    one of [`Event`]'s names; the other fields are ids, an address, and the claim whose tokens were revoked. With the setting `audit_log`, it is also a
@@ -73,6 +73,10 @@ pub enum Event {
     ClientChanged,
     /// A client was removed and is rejected.
     ClientRemoved,
+    /// An alias of a user of a trusted issuer was added.
+    AliasAdded,
+    /// Aliases of users of a trusted issuer were removed.
+    AliasesRemoved,
     /// A signing key was added.
     KeyAdded,
     /// A signing key was removed, and its tokens are rejected.
@@ -95,7 +99,7 @@ pub enum Event {
 
 impl Event {
     /// All kinds.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Login,
         Self::LoginFailed,
         Self::Logout,
@@ -117,6 +121,8 @@ impl Event {
         Self::ClientAdded,
         Self::ClientChanged,
         Self::ClientRemoved,
+        Self::AliasAdded,
+        Self::AliasesRemoved,
         Self::KeyAdded,
         Self::KeyRemoved,
         Self::DeliveriesReplayed,
@@ -153,6 +159,8 @@ impl Event {
             Self::ClientAdded => "client_added",
             Self::ClientChanged => "client_changed",
             Self::ClientRemoved => "client_removed",
+            Self::AliasAdded => "alias_added",
+            Self::AliasesRemoved => "aliases_removed",
             Self::KeyAdded => "key_added",
             Self::KeyRemoved => "key_removed",
             Self::DeliveriesReplayed => "deliveries_replayed",
@@ -195,7 +203,7 @@ pub struct Entry {
     pub settings: Option<String>,
     /// The issuer of the subject, session or token, if it is not this server: the same id is another user there.
     pub issuer: Option<Issuer>,
-    /// The scope of a logout, or the target of a revocation.
+    /// The scope of a logout, the target of a revocation, or the format of an alias, never its value.
     pub scope: Option<&'static str>,
     /// The kind of an event of another issuer, and what followed from it.
     pub received: Option<(&'static str, &'static str)>,

@@ -11,6 +11,7 @@
 //! 5. No password, key or password hash is printed, not even in errors, and none is accepted as an argument. The
 //!    secret of a new client and a token that resets a password are printed by the command that creates them, and by no other.
 
+mod alias;
 mod client;
 mod completions;
 mod delivery;
@@ -97,6 +98,8 @@ enum Command {
     User(user::Arguments),
     /// Add, list, change and remove the services that follow, revoke and introspect
     Client(client::Arguments),
+    /// Add, list and remove e-mail addresses and other aliases by which events name users of trusted issuers
+    Alias(alias::Arguments),
     /// List and end sessions
     Session(session::Arguments),
     /// Inspect or revoke a token
@@ -181,6 +184,7 @@ impl Command {
             }
             Self::User(arguments) => wait_for(arguments.run()),
             Self::Client(arguments) => wait_for(arguments.run()),
+            Self::Alias(arguments) => wait_for(arguments.run()),
             Self::Session(arguments) => wait_for(arguments.run()),
             Self::Token(arguments) => wait_for(arguments.run()),
             Self::Revoke(arguments) => wait_for(arguments.run()),

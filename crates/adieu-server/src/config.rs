@@ -143,7 +143,8 @@ pub struct Settings {
     /// leads into an object, as in `?claim=` of `/verify`),
     /// `accept_missing_type`, `accept_missing_token_id` and `accept_integer_subject`; and for logouts at the issuer that reach this
     /// server (docs/events.md): `events = ["backchannel-logout"]`, `event_audience = ["client-id"]`,
-    /// `logout_scope` ("session" or "subject"), and
+    /// `logout_scope` ("session" or "subject"), `alias_claims` ("email" and "phone_number": those of its tokens from which users are known whom
+    /// its events name by them; none by default), and
     /// `webhook = { name = "clerk", preset = "clerk", secret_file = "/etc/adieu/clerk.secret" }`.
     #[config(env = "ADIEU_TRUSTED_ISSUER", default = [], deserialize_with = issuers)]
     pub trusted_issuer: Vec<TrustedIssuer>,
@@ -371,6 +372,12 @@ impl Settings {
         }
         let trusted = self.trusted_issuer.iter().find(|trusted| trusted.name == issuer);
         trusted.map_or(&[], |trusted| &trusted.revocable_claims)
+    }
+
+    /// Returns whether the tokens of an issuer other than this server are accepted.
+    #[must_use]
+    pub fn trusts(&self, issuer: &str) -> bool {
+        self.trusted_issuer.iter().any(|trusted| trusted.name == issuer)
     }
 
     /// Returns whether strangers may register. Unless the setting says so, they may only if they are on this machine.

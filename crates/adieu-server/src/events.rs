@@ -17,11 +17,12 @@ use adieu::{
     time::{Clock, Timestamp},
 };
 use adieu_client::KeyFollower;
-use adieu_events::{Effect, EventError, Received, Receiver};
+use adieu_events::{Effect, Event, EventError, Received, Receiver};
 use arc_swap::ArcSwap;
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
+    aliases::Aliases,
     audit::{self, Entry},
     config::Rate,
     error::ApiError,
@@ -146,13 +147,16 @@ fn keys_unknown(named: Option<&Issuer>) -> Rejection {
     Rejection::Other(ApiError::Unavailable(format!("the keys of {issuer} for its events can't be read").into()))
 }
 
-/// Makes the revocations of a message durable, and records and counts its events.
+/// Looks up whom the events of a message name by aliases, makes its revocations durable, and records and counts its events. Returns whether
+/// every event has its subject.
 pub(crate) async fn take_effect(
-    received: &Received,
+    mut received: Received,
+    aliases: &Aliases,
     sessions: &Sessions,
     metrics: &Metrics,
     address: IpAddr,
-) -> Result<(), ApiError> {
+) -> Result<bool, ApiError> {
+    aliases.resolve(&mut received).await?;
     let revocations = received.revocations();
     if !revocations.is_empty() {
         sessions.append(revocations).await?;
@@ -160,26 +164,36 @@ pub(crate) async fn take_effect(
     for event in &received.events {
         let (kind, outcome) = (event.kind, event.effect.as_str());
         metrics.event_received(&received.issuer, kind, outcome);
-        match event.effect {
-            Effect::StreamStopped => {
-                tracing::warn!(issuer = %received.issuer, "the issuer has stopped its stream of events")
-            }
-            Effect::UnknownSubject => tracing::warn!(
-                issuer = %received.issuer, kind, "an event ends nothing, as its subject is of a form that is not in tokens"
-            ),
-            _ => {}
+        if event.effect == Effect::StreamStopped {
+            tracing::warn!(issuer = %received.issuer, "the issuer has stopped its stream of events");
         }
-        let entry =
-            || Entry { issuer: Some(received.issuer.clone()), received: Some((kind, outcome)), ..Entry::default() };
+        let entry = |outcome| Entry {
+            issuer: Some(received.issuer.clone()),
+            received: Some((kind, outcome)),
+            ..Entry::default()
+        };
         for revocation in event.effect.revocations() {
-            with_target(entry(), revocation).note(audit::Event::EventReceived, address);
+            with_target(entry(outcome), revocation).note(audit::Event::EventReceived, address);
         }
-        if event.effect == Effect::UnknownSubject {
-            entry().note(audit::Event::EventReceived, address);
+        if is_unknown(event) {
+            let unknown = Effect::UnknownSubject.as_str();
+            if outcome != unknown {
+                metrics.event_received(&received.issuer, kind, unknown);
+            }
+            entry(unknown).note(audit::Event::EventReceived, address);
+            let why = match event.has_unknown_alias() {
+                true => "an event does not end its subject, as the alias is not known",
+                false => "an event ends nothing, as its subject is of a form that is not in tokens",
+            };
+            tracing::warn!(issuer = %received.issuer, kind, "{why}");
         }
     }
     audit::durable().await;
-    Ok(())
+    Ok(!received.events.iter().any(is_unknown))
+}
+
+fn is_unknown(event: &Event) -> bool {
+    event.effect == Effect::UnknownSubject || event.has_unknown_alias()
 }
 
 fn with_target(entry: Entry, revocation: &Revocation) -> Entry {

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use crate::{
+    aliases::AliasClaim,
     config::{IssuerWebhook, Settings, TrustedIssuer, WebhookPreset},
     secret_file,
 };
@@ -69,6 +70,13 @@ impl Trusted {
     pub fn key_followers(&self) -> Vec<(Issuer, Arc<KeyFollower>)> {
         let follower = |trust: &Arc<Trust>| Some((trust.decoder.rules().issuer().clone(), trust.follower.clone()?));
         self.issuers.iter().filter_map(follower).collect()
+    }
+
+    /// Returns the claims of each issuer from which aliases are recorded.
+    #[must_use]
+    pub fn alias_claims(&self) -> Vec<(Issuer, Vec<AliasClaim>)> {
+        let claims = |trust: &Arc<Trust>| (trust.decoder.rules().issuer().clone(), trust.settings.alias_claims.clone());
+        self.issuers.iter().map(claims).collect()
     }
 
     /// Returns the issuers that may send events.

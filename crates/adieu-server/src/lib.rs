@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod address;
+pub mod aliases;
 pub mod api;
 pub mod audit;
 mod calendar;

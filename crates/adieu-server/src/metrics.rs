@@ -42,7 +42,7 @@ use prometheus_client::{
 use tokio::sync::watch;
 
 use crate::{
-    audit,
+    aliases, audit,
     clients::{Capability, ClientName, Clients},
     config::{Rate, Settings},
     deliveries::Attempts,
@@ -271,6 +271,14 @@ impl Metrics {
     /// Adds the queue of passwords to hash.
     pub(crate) fn with_hasher(self, hasher: Hasher) -> Self {
         self.with(Hashing(hasher))
+    }
+
+    /// Adds the counts of the aliases in tokens.
+    pub(crate) fn with_aliases(mut self, aliases: aliases::Counters) -> Self {
+        let registry = self.registry.sub_registry_with_prefix(PREFIX);
+        registry.register("aliases_recorded", "Aliases in tokens that were written to the store", aliases.recorded);
+        registry.register("aliases_dropped", "Aliases in tokens for which the queue was full", aliases.dropped);
+        self
     }
 
     /// Adds the measurements of the engines.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     accounts::Accounts,
+    aliases::Aliases,
     clients::Clients,
     config::Settings,
     deliveries::Source,
@@ -56,6 +57,8 @@ pub struct Node {
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     /// The streams of session events that users hold.
     pub(crate) streams: Arc<Shares<Subject>>,
+    /// The aliases of the users of other issuers.
+    pub aliases: Aliases,
     /// The metrics of this server.
     pub metrics: Arc<Metrics>,
     /// The clock.
@@ -155,6 +158,8 @@ impl Node {
         }
         let quotas = ClientQuotas::new(Arc::clone(&clock));
         let events = Events::new(&trusted, settings.event_quota, Arc::clone(&clock));
+        let recorded = if purpose == Purpose::Serve { trusted.alias_claims() } else { Vec::new() };
+        let aliases = Aliases::start(stores.aliases(), Arc::clone(&clock), recorded);
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
         let joining = joining.map(|joining| (joining, core.applied()));
         let feed = Feed::start_among(log, Arc::clone(&clock), issuer, settings.max_staleness, joining);
@@ -163,6 +168,7 @@ impl Node {
         let settings = Arc::new(ArcSwap::from_pointee(settings.clone()));
         let metrics = metrics.with_clients(clients.clone(), Arc::clone(&settings));
         let metrics = metrics.with_followers(feed.clone(), core.applied()).with_hasher(hasher);
+        let metrics = metrics.with_aliases(aliases.counters());
         let metrics = Arc::new(metrics.with_stores(stores.clone()));
         let is_leaving = watch::Sender::new(false);
         Ok(Self {
@@ -171,6 +177,7 @@ impl Node {
             limits,
             quotas,
             events,
+            aliases,
             trusted: ArcSwap::from_pointee(trusted),
             settings,
             streams: Shares::at_most(MAX_STREAMS),
@@ -208,6 +215,7 @@ impl Node {
     pub async fn close(&self) {
         self.feed.leave().await;
         let written = self.sessions.flush_last_seen().await.and(self.accounts.flush_last_logins().await);
+        let written = written.and(self.aliases.flush().await);
         if let Err(error) = written.and(self.stores.close().await) {
             tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be closed cleanly");
         }

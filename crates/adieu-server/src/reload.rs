@@ -109,6 +109,7 @@ impl Reload {
         self.server.verifier().replace_issuers(trusted.decoders())?;
         if let Server::Node(node) = &self.server {
             node.events.replace(&trusted, settings.event_quota);
+            node.aliases.replace(trusted.alias_claims());
         }
         self.server.trusted().store(Arc::new(trusted));
         self.api.replace(&api);

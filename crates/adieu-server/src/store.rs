@@ -1,6 +1,6 @@
 //! The engines of a server, as configured in the settings.
 //!
-//! Accounts and clients are in the *store*; sessions, signing keys and revocations are in the same store or in an engine of their own.
+//! Accounts, clients and aliases are in the *store*; sessions, signing keys and revocations are in the same store or in an engine of their own.
 //! Either way, ending a session is one operation of one engine, because the three are always together.
 
 pub mod backup;
@@ -26,6 +26,7 @@ use anyhow::Context as _;
 
 use crate::{
     accounts::{self, AccountStore},
+    aliases::{self, AliasStore},
     clients::{self, ClientStore},
     config::{RedisAddress, Settings, StoreAddress},
     deliveries::{self, DeliveryStore},
@@ -94,11 +95,13 @@ impl Stores {
                 accounts::is_migrated(store).await?
                     && clients::is_migrated(store).await?
                     && deliveries::is_migrated(store).await?
+                    && aliases::is_migrated(store).await?
             }
             Main::Postgres(store) => {
                 accounts::is_migrated_postgres(store).await?
                     && clients::is_migrated_postgres(store).await?
                     && deliveries::is_migrated_postgres(store).await?
+                    && aliases::is_migrated_postgres(store).await?
             }
         };
         Ok(is_migrated.then_some(stores))
@@ -160,12 +163,14 @@ impl Stores {
             Main::Sqlite(store) => {
                 accounts::migrate(store).await?;
                 clients::migrate(store).await?;
-                deliveries::migrate(store).await
+                deliveries::migrate(store).await?;
+                aliases::migrate(store).await
             }
             Main::Postgres(store) => {
                 accounts::migrate_postgres(store).await?;
                 clients::migrate_postgres(store).await?;
-                deliveries::migrate_postgres(store).await
+                deliveries::migrate_postgres(store).await?;
+                aliases::migrate_postgres(store).await
             }
         }
     }
@@ -211,6 +216,15 @@ impl Stores {
     /// Returns the store of the progress of deliveries.
     #[must_use]
     pub fn deliveries(&self) -> Arc<dyn DeliveryStore> {
+        match &self.main {
+            Main::Sqlite(store) => Arc::new(store.clone()),
+            Main::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Returns the store of aliases.
+    #[must_use]
+    pub fn aliases(&self) -> Arc<dyn AliasStore> {
         match &self.main {
             Main::Sqlite(store) => Arc::new(store.clone()),
             Main::Postgres(store) => Arc::new(store.clone()),

@@ -303,6 +303,8 @@ fn an_issuer_that_makes_no_sense_is_named() {
         r#"[{ name = "shop", pem_file = "b", events = ["session-revoked"] }]"#,
         r#"[{ name = "shop", pem_file = "b", events = ["logout"], event_audience = ["a"] }]"#,
         r#"[{ name = "shop", pem_file = "b", logout_scope = "all" }]"#,
+        r#"[{ name = "shop", pem_file = "b", alias_claims = ["email"] }]"#,
+        r#"[{ name = "shop", pem_file = "b", alias_claims = ["name"] }]"#,
         r#"[{ name = "shop", secret_file = "b", algorithm = "ES256" }]"#,
         r#"[{ name = "shop", secret_file = "b", algorithm = "none" }]"#,
         r#"[{ name = "adieu", secret_file = "b" }]"#,

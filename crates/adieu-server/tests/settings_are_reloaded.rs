@@ -288,3 +288,37 @@ fn a_reload_that_changes_something_is_in_the_audit_trail() {
         "{trail}"
     );
 }
+
+#[test]
+fn aliases_are_recorded_from_the_claims_that_a_reload_names() {
+    let with = |claims: &str| {
+        SHOP.replace(
+            " }]",
+            &format!(", events = [\"session-revoked\"], event_audience = [\"x\"], alias_claims = [{claims}] }}]"),
+        )
+    };
+    let server = Server::start(&with(""));
+    let token_of = |subject: &str| {
+        let (issuer, subject) = (Issuer::new("shop").unwrap(), Subject::new(subject).unwrap());
+        let mut claims =
+            Claims::new(issuer, subject.clone(), TokenType::Access, SystemClock.now(), Duration::from_secs(600));
+        claims.custom.insert("email".to_owned(), format!("{subject}@example.com").into());
+        claims.custom.insert("email_verified".to_owned(), true.into());
+        encode(&SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap(), &claims).unwrap()
+    };
+    let mut connection = server.connect();
+    assert_eq!(connection.verify(&token_of("anna")), 204);
+    server.reload(&with("\"email\""), "changed: trusted_issuer");
+    assert_eq!(connection.verify(&token_of("jose")), 204);
+    let started = Instant::now();
+    let listed = loop {
+        let mut list = Command::new(env!("CARGO_BIN_EXE_adieu"));
+        list.args(["alias", "list", "--json", "--config", "adieu.toml"]).current_dir(server.folder.path()).env_clear();
+        let listed = String::from_utf8(list.output().unwrap().stdout).unwrap();
+        if !listed.is_empty() {
+            break listed;
+        }
+        assert!(started.elapsed() < TEST_TIMEOUT, "no alias is recorded");
+    };
+    assert!(listed.lines().count() == 1 && listed.contains("jose@example.com"), "{listed}");
+}

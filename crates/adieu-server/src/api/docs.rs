@@ -199,7 +199,7 @@ answers! {
     MayNotRevokeGlobally "403" "ErrorBody" "The issuer may not send such requests." [] {
         "not allowed" => {"code": 403, "message": "This issuer may not revoke the tokens of its users.", "status": "Forbidden"},
     }
-    UnknownSubject "404" "ErrorBody" "The subject identifier is of another issuer, or of a format that is not in tokens." [] {
+    UnknownSubject "404" "ErrorBody" "The subject identifier is of another issuer, of a format that is not in tokens, or an alias that is not known." [] {
         "unknown" => {"code": 404, "status": "Not Found"},
     }
     NotAUser "422" "ErrorBody" "The subject is not a user, but a session or a token for example." [] {

@@ -81,7 +81,7 @@ pub(super) async fn backchannel_logout(
         Rejection::Message(error) => reject(OAuthError::Request(error.to_string().into())),
         Rejection::Other(error) => OAuthError::Other(error),
     })?;
-    take_effect(&received, &node.sessions, &node.metrics, address).await.map_err(OAuthError::Other)?;
+    take_effect(received, &node.aliases, &node.sessions, &node.metrics, address).await.map_err(OAuthError::Other)?;
     Ok((StatusCode::OK, [(header::CACHE_CONTROL, "no-store")]).into_response())
 }
 
@@ -130,7 +130,7 @@ pub(super) async fn security_event(
         Rejection::Message(error) => reject(error.into()),
         Rejection::Other(error) => PushError::Other(error),
     })?;
-    take_effect(&received, &node.sessions, &node.metrics, address).await.map_err(PushError::Other)?;
+    take_effect(received, &node.aliases, &node.sessions, &node.metrics, address).await.map_err(PushError::Other)?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -162,7 +162,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
 ///
 /// For a `trusted_issuer` with `events = ["global-token-revocation"]`. The token is a JWT of the issuer for the URL of this endpoint. All tokens
 /// of the user issued until its `iat` are revoked. The answer does not depend on whether there is such a user: 404 says that the tokens of
-/// the issuer have no subjects of this form.
+/// the issuer have no subjects of this form, or that the alias is not known.
 #[utoipa::path(post, path = "/global-token-revocation", tag = "Events", security(("issuer" = [])), request_body = GlobalRevocation, responses(
     (status = 204, description = "Revoked, on stable storage."),
     docs::WrongSubject, docs::Refusals, docs::MayNotRevokeGlobally, docs::UnknownSubject, docs::TooLarge, docs::NotJson,
@@ -193,8 +193,10 @@ pub(super) async fn global_token_revocation(
         Rejection::Message(error) => reject(refusal(error)),
         Rejection::Other(error) => error,
     })?;
-    take_effect(&received, &node.sessions, &node.metrics, address).await?;
-    Ok(StatusCode::NO_CONTENT)
+    match take_effect(received, &node.aliases, &node.sessions, &node.metrics, address).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(ApiError::NotFound),
+    }
 }
 
 /// A message of a provider: any JSON object.
@@ -238,7 +240,7 @@ pub(super) async fn webhook(
         Rejection::Message(error) => reject(ApiError::BadRequest(format!("{error}.").into())),
         Rejection::Other(error) => error,
     })?;
-    take_effect(&received, &node.sessions, &node.metrics, address).await?;
+    take_effect(received, &node.aliases, &node.sessions, &node.metrics, address).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -75,6 +75,7 @@ pub(super) async fn introspect(State(api): State<Api>, request: Request) -> Resu
         Ok(claims) => {
             if claims.token_type == TokenType::Access {
                 sessions.record_use(&claims);
+                api.node.aliases.note(&claims);
             }
             let username = api.username(&claims).await;
             Ok(Json(describe(&claims, username.as_ref(), api.node.clock.now())))

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 pub(super) use self::sources::Sources;
 use self::wanted::Wanted;
 use super::{client::is_admin, docs};
-use crate::error::ApiError;
+use crate::{error::ApiError, node::Node};
 
 /// The subject of the token.
 const SUBJECT: HeaderName = HeaderName::from_static("x-adieu-subject");
@@ -40,6 +40,8 @@ pub(super) struct Verdicts {
     /// The issuer whose tokens may be administrators'.
     issuer: Issuer,
     clock: Arc<dyn Clock>,
+    /// The node that records the aliases in tokens; a relay records none.
+    node: Option<Arc<Node>>,
 }
 
 /// A route of [`Verdicts`]. Accepts any method, also those that OpenAPI cannot describe.
@@ -70,7 +72,12 @@ impl Route {
 
 impl Verdicts {
     pub(super) fn new(guard: Guard, sources: Sources, issuer: Issuer, clock: Arc<dyn Clock>) -> Self {
-        Self { guard, sources, issuer, clock }
+        Self { guard, sources, issuer, clock, node: None }
+    }
+
+    /// Records the aliases in tokens at this node.
+    pub(super) fn recording(self, node: Arc<Node>) -> Self {
+        Self { node: Some(node), ..self }
     }
 
     pub(super) async fn answer(&self, route: Route, mut parts: Parts) -> Response {
@@ -85,7 +92,11 @@ impl Verdicts {
     }
 
     async fn token(&self, parts: &mut Parts) -> Result<AccessToken, ApiError> {
-        Ok(AccessToken::from_request_parts(parts, &self.guard).await?)
+        let token = AccessToken::from_request_parts(parts, &self.guard).await?;
+        if let Some(node) = &self.node {
+            node.aliases.note(&token);
+        }
+        Ok(token)
     }
 }
 

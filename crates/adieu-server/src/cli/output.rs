@@ -139,7 +139,12 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
 
 /// Formats a number of things: "1 session", "2 sessions".
 pub(super) fn counted(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+    counted_as(number, thing, &format!("{thing}s"))
+}
+
+/// Like [`counted`], with the plural: "1 alias", "2 aliases".
+pub(super) fn counted_as(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
 }
 
 pub(super) fn yes(answer: bool) -> String {

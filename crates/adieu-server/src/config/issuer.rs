@@ -18,6 +18,7 @@ use super::{
     table::tables,
     value::{RevocableClaims, text},
 };
+use crate::aliases::AliasClaim;
 
 /// Another issuer whose tokens are accepted, and the source of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -88,6 +89,9 @@ pub struct TrustedIssuer {
     /// What an event about one session ends: the session, or its whole subject.
     #[serde(default, deserialize_with = "scope")]
     pub logout_scope: LogoutScope,
+    /// The claims of its tokens from which aliases are recorded, by which its events may name users.
+    #[serde(default, deserialize_with = "alias_claims")]
+    pub alias_claims: Vec<AliasClaim>,
     /// The webhooks that it sends.
     #[serde(default)]
     pub webhook: Option<IssuerWebhook>,
@@ -115,6 +119,14 @@ fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EventKind>, D
         })
     };
     names.into_iter().map(kind).collect()
+}
+
+fn alias_claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AliasClaim>, D::Error> {
+    let claim = |name: String| {
+        let known = AliasClaim::ALL.into_iter().find(|claim| claim.as_str() == name);
+        known.ok_or_else(|| de::Error::custom(format_args!(r#"{name:?} is not "email" or "phone_number""#)))
+    };
+    Vec::<String>::deserialize(deserializer)?.into_iter().map(claim).collect()
 }
 
 fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogoutScope, D::Error> {
@@ -153,6 +165,9 @@ impl TrustedIssuer {
         let is_hanko = self.webhook.as_ref().is_some_and(IssuerWebhook::is_signed_by_issuer);
         if (self.events.is_empty() && !is_hanko) != self.event_audience.is_empty() {
             return Some("events, or a webhook of Hanko, and event_audience go together");
+        }
+        if self.events.is_empty() && !self.alias_claims.is_empty() {
+            return Some("alias_claims are for events");
         }
         if let Some(wrong) = self.webhook.as_ref().and_then(IssuerWebhook::contradiction) {
             return Some(wrong);

@@ -1,4 +1,5 @@
-//! Checks that a store is consistent: its file, its revocation log, the index that nodes make of it, its sessions and its keys.
+//! Checks that a store is consistent: its file, its revocation log, the index that nodes make of it, its sessions, its keys
+//! and its aliases.
 
 use std::{path::Path, time::Duration};
 
@@ -14,6 +15,7 @@ use adieu::{
 use serde_json::Map;
 
 use super::{Main, Stores};
+use crate::aliases::{AliasFilter, AliasStore};
 
 /// The sessions that are read at once.
 const PAGE: usize = 1_000;
@@ -31,6 +33,8 @@ pub struct Found {
     pub sessions: usize,
     /// The signing keys.
     pub keys: usize,
+    /// The aliases.
+    pub aliases: usize,
     /// One sentence for each violation, at most ten of each kind.
     pub violations: Vec<String>,
 }
@@ -58,6 +62,7 @@ pub async fn check(stores: &Stores, issuer: &Issuer, high_water: &Path) -> Resul
     let index = check_log(&*core, &mut found).await?;
     check_sessions(&*core, &index, issuer, &mut found).await?;
     check_keys(&*core, &mut found).await?;
+    check_aliases(&*stores.aliases(), &mut found).await?;
     Ok(found)
 }
 
@@ -201,6 +206,17 @@ async fn check_keys(store: &dyn Store, found: &mut Found) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Reads all aliases: one that can't be read, or is not in its canonical form, fails the check.
+async fn check_aliases(store: &dyn AliasStore, found: &mut Found) -> Result<(), Error> {
+    let mut after = None;
+    loop {
+        let page = store.aliases(&AliasFilter::default(), after.as_ref(), PAGE).await?;
+        found.aliases += page.len();
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.named.clone());
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use super::{Main, Stores};
 use crate::{
     accounts::Filter,
+    aliases::AliasFilter,
     config::{Address, StoreAddress},
     deliveries::Holder,
 };
@@ -47,6 +48,8 @@ pub struct Copied {
     pub accounts: usize,
     /// Clients.
     pub clients: usize,
+    /// Aliases.
+    pub aliases: usize,
     /// Sessions.
     pub sessions: usize,
     /// Revocations that have not expired.
@@ -82,6 +85,7 @@ pub async fn copy(from: &StoreAddress, to: &StoreAddress, mut tell: impl FnMut(&
     if phase(&target, &source_log).await? == Some(BEGUN) {
         revocations(&source, &target, &mut copied, &mut tell).await?;
         clients(&source, &target, &mut copied).await?;
+        aliases(&source, &target, &mut copied).await?;
         accounts(&source, &target, &mut copied, &mut tell).await?;
         sessions(&source, &target, &mut copied, &mut tell).await?;
         deliveries(&source, &target).await?;
@@ -115,7 +119,8 @@ async fn is_empty(target: &Stores) -> anyhow::Result<bool> {
     Ok(core.read(None, Duration::ZERO).await?.entries.is_empty()
         && core.sessions(None, 1).await?.is_empty()
         && target.accounts().list(&Filter::default(), None, 1).await?.is_empty()
-        && target.clients().clients().await?.is_empty())
+        && target.clients().clients().await?.is_empty()
+        && target.aliases().aliases(&AliasFilter::default(), None, 1).await?.is_empty())
 }
 
 async fn revocations(
@@ -161,6 +166,18 @@ async fn clients(source: &Stores, target: &Stores, copied: &mut Copied) -> anyho
         copied.clients += 1;
     }
     Ok(())
+}
+
+async fn aliases(source: &Stores, target: &Stores, copied: &mut Copied) -> anyhow::Result<()> {
+    let (source, target) = (source.aliases(), target.aliases());
+    let mut after = None;
+    loop {
+        let part = source.aliases(&AliasFilter::default(), after.as_ref(), PART).await?;
+        let Some(last) = part.last() else { return Ok(()) };
+        after = Some(last.named.clone());
+        copied.aliases += part.len();
+        target.add_aliases(part).await?;
+    }
 }
 
 async fn accounts(
@@ -291,7 +308,7 @@ async fn hold_file(store: &Sqlite) -> anyhow::Result<HeldStill> {
 /// Locks a database on a connection of its own. Readers are not blocked.
 async fn hold_database(store: &Postgres, url: &Address) -> anyhow::Result<HeldStill> {
     const HOLD: &str = "SET lock_timeout = 10000; SET idle_in_transaction_session_timeout = 0; BEGIN; \
-        LOCK TABLE adieu.account, adieu.client, adieu.session, adieu.signing_key, adieu.revocation IN SHARE MODE";
+        LOCK TABLE adieu.account, adieu.client, adieu.alias, adieu.session, adieu.signing_key, adieu.revocation IN SHARE MODE";
     let cannot = || format!("{} can't be held still", store.address());
     let mut connection = sqlx::PgConnection::connect(url.expose()).await.with_context(cannot)?;
     sqlx::raw_sql(HOLD).execute(&mut connection).await.with_context(cannot)?;

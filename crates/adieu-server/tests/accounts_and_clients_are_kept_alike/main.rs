@@ -1,4 +1,4 @@
-//! The contract of the stores of accounts, clients and deliveries, tested on every engine.
+//! The contract of the stores of accounts, clients, aliases and deliveries, tested on every engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 /// Defines a test of each function for each engine.
@@ -20,12 +20,14 @@ macro_rules! every_engine {
 }
 
 mod accounts;
+mod aliases;
 mod clients;
 mod deliveries;
 
 use adieu_postgres::Postgres;
 use adieu_server::{
     accounts::{AccountStore, Filter},
+    aliases::AliasStore,
     clients::{Capability, Client, ClientStore, SecretHash},
     deliveries::DeliveryStore,
     text::Username,
@@ -44,7 +46,7 @@ every_engine! {
 
 /// The database of an engine.
 trait Place: Sized {
-    type Store: AccountStore + ClientStore + DeliveryStore + Clone;
+    type Store: AccountStore + AliasStore + ClientStore + DeliveryStore + Clone;
 
     async fn empty() -> Self;
 
@@ -89,6 +91,7 @@ impl Place for OnFile {
         adieu_server::accounts::migrate(&store).await.unwrap();
         adieu_server::clients::migrate(&store).await.unwrap();
         adieu_server::deliveries::migrate(&store).await.unwrap();
+        adieu_server::aliases::migrate(&store).await.unwrap();
         store
     }
 
@@ -113,6 +116,7 @@ impl Place for InDatabase {
         adieu_server::accounts::migrate_postgres(&store).await.unwrap();
         adieu_server::clients::migrate_postgres(&store).await.unwrap();
         adieu_server::deliveries::migrate_postgres(&store).await.unwrap();
+        adieu_server::aliases::migrate_postgres(&store).await.unwrap();
         store
     }
 

@@ -30,7 +30,7 @@ async fn nobody_else_may() {
         );
         count += 1;
     }
-    assert_eq!(count, 18);
+    assert_eq!(count, 21);
 }
 
 #[tokio::test]

@@ -15,7 +15,10 @@ use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::support::{PASSWORD, TestApp, Tokens, credentials};
+use crate::{
+    provider::Provider,
+    support::{PASSWORD, TestApp, Tokens, credentials},
+};
 
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -247,4 +250,28 @@ async fn whose_token_it_was_is_written_down_when_it_was_not_our_own() {
     // Events about this server's own tokens do not name the issuer.
     app.post("/revocations").token(&boss.access).json(json!({"session": "x", "issuer": "adieu"})).send().await.is(200);
     assert_eq!(lines.take()[0].get("issuer"), None);
+}
+
+/// Whose aliases were changed and which event did not find one, but no address.
+#[tokio::test(flavor = "current_thread")]
+async fn an_alias_is_written_down_without_its_value() {
+    let provider = Provider::start().await;
+    let (lines, _capturing) = capture();
+    let app = provider.app().await.with_admin("boss").await;
+    let boss = app.log_in("boss").await;
+    let till = app.client("till", &[Capability::Revoke]).await;
+    let alias = json!({"issuer": provider.issuer, "subject": "jose", "format": "email", "value": "jose@example.com"});
+    lines.take();
+    let entry = |event: &str, by: (&str, &str)| json!({"event": event, "subject": "jose", "issuer": provider.issuer, "scope": "email", by.0: by.1});
+    app.post("/aliases").token(&boss.access).json(alias.clone()).send().await.is(200);
+    assert_eq!(lines.count("example.com"), 0);
+    lines.has(entry("alias_added", ("actor", &app.user_id(&boss))));
+    app.post("/aliases/remove").by(&till).json(alias).send().await.is(200);
+    assert_eq!(lines.count("example.com"), 0);
+    lines.has(entry("aliases_removed", ("client", "till")));
+    let request = provider.request_token(json!({}));
+    let unknown = json!({"sub_id": {"format": "email", "email": "jose@example.com"}});
+    app.post("/global-token-revocation").token(&request).json(unknown).send().await.is(404);
+    assert_eq!(lines.count("example.com"), 0);
+    lines.has(json!({"event": "event_received", "kind": "global-token-revocation", "outcome": "unknown_subject", "issuer": provider.issuer}));
 }

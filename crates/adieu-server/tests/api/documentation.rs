@@ -51,6 +51,9 @@ fn the_routes_are_these() {
     /.well-known/jwks.json GET
     /.well-known/oauth-authorization-server GET
     /admin/sessions GET
+    /aliases GET
+    /aliases POST
+    /aliases/remove POST
     /backchannel-logout POST
     /deliveries GET
     /deliveries/{receiver}/replay POST
@@ -144,6 +147,7 @@ async fn each_documented_status_can_be_had() {
         ("login_attempts_per_account", "1 per 1h"),
         ("login_attempts_per_address", "4 per 1h"),
         ("client_revocation_quota", "1 per 1h"),
+        ("trusted_issuer", "[{ name = 'shop', jwks_url = 'http://127.0.0.1:9/jwks.json' }]"),
     ];
     let app = TestApp::with(&settings).await.with_user("jose").await.with_admin("boss").await;
     let closed = TestApp::with(&[("registration", "closed")]).await;
@@ -192,6 +196,7 @@ async fn each_documented_status_can_be_had() {
     missing.get_mut(&("GET".into(), "/revocations".into())).unwrap().retain(|status| *status != 429);
 
     let long = || json!({"username": "x".repeat(70_000)});
+    let alias = || json!({"issuer": "shop", "subject": "jose", "format": "email", "value": "jose@example.com"});
     let change = |password: &str| json!({"password": password, "new_password": "5678"});
     let user = app.user_id(&jose);
     let other_session = app.claims(&app.log_in("jose").await).session.unwrap();
@@ -260,6 +265,14 @@ async fn each_documented_status_can_be_had() {
         ("POST", "/revocations", "", Some(&boss), Some(json!({"session": "x"}))),
         ("POST", "/revocations", "", Some(&boss), Some(json!({}))),
         ("POST", "/revocations", "", Some(&boss), Some(long())),
+        ("GET", "/aliases", "", Some(&boss), None),
+        ("GET", "/aliases?x=1", "", Some(&boss), None),
+        ("POST", "/aliases", "", Some(&boss), Some(alias())),
+        ("POST", "/aliases", "", Some(&boss), Some(json!({}))),
+        ("POST", "/aliases", "", Some(&boss), Some(long())),
+        ("POST", "/aliases/remove", "", Some(&boss), Some(alias())),
+        ("POST", "/aliases/remove", "", Some(&boss), Some(json!({}))),
+        ("POST", "/aliases/remove", "", Some(&boss), Some(long())),
         ("POST", "/logout?x=1", "", Some(&jose), None),
         ("GET", "/livez", "", None, None),
         ("GET", "/readyz", "", None, None),
@@ -309,6 +322,9 @@ async fn each_documented_status_can_be_had() {
     for _ in 0..2 {
         let revoked = app.post("/revocations").by(&client).json(json!({"token_id": "x"})).send().await;
         provoked(&mut missing, "POST", "/revocations", revoked.status);
+    }
+    for path in ["/aliases", "/aliases/remove"] {
+        provoked(&mut missing, "POST", path, app.post(path).by(&client).json(alias()).send().await.status);
     }
     let refreshed = app.post("/refresh").token(&jose.refresh).send().await;
     provoked(&mut missing, "POST", "/refresh", refreshed.status);

@@ -63,8 +63,14 @@ async fn an_administrator_who_has_logged_out_revokes_nothing_any_more() {
     let app = TestApp::start().await.with_admin("admin").await.with_user("jose").await;
     let (admin, jose) = (app.log_in("admin").await, app.log_in("jose").await);
     let everything = Opened::by_token(&app, "/revocations", &admin.access, json!({"everything": true})).await;
+    let of_jose = json!({"issuer": "shop", "subject": "jose", "format": "email", "value": "jose@example.com"});
+    let added = Opened::by_token(&app, "/aliases", &admin.access, of_jose.clone()).await;
+    let removed = Opened::by_token(&app, "/aliases/remove", &admin.access, of_jose).await;
+    let invited = Opened::by_token(&app, "/invites", &admin.access, json!({})).await;
     app.post("/logout?scope=all").token(&admin.access).send().await.is(200);
-    assert_eq!(everything.finish().await, REVOKED);
+    for opened in [everything, added, removed, invited] {
+        assert_eq!(opened.finish().await, REVOKED);
+    }
     app.verify(&jose.access).await.is(204);
 }
 
@@ -102,12 +108,16 @@ async fn a_client_that_was_removed_meanwhile_is_refused() {
     let subject = json!({"subject": app.user_id(&tokens)}).to_string();
     let revoked = Opened::by_client(&app, "/revocations", &client, "application/json", subject).await;
     let token_revoked = Opened::by_client(&app, "/revoke", &client, form, token.clone()).await;
+    let alias =
+        json!({"issuer": "shop", "subject": "jose", "format": "email", "value": "jose@example.com"}).to_string();
+    let added = Opened::by_client(&app, "/aliases", &client, "application/json", alias.clone()).await;
+    let removed = Opened::by_client(&app, "/aliases/remove", &client, "application/json", alias).await;
 
     app.node.clients.store().remove_client(&ClientName::new(&client.name).unwrap()).await.unwrap();
     while app.post("/introspect").by(&client).form(token.clone()).send().await.status != 401 {
         sleep(Duration::from_millis(50)).await;
     }
-    for opened in [asked, revoked, token_revoked] {
+    for opened in [asked, revoked, token_revoked, added, removed] {
         let answer = opened.finish().await;
         assert!(answer.starts_with("401 "), "{answer}");
     }
@@ -148,8 +158,11 @@ async fn these_are_all_that_take_a_body_and_an_authority() {
     assert_eq!(
         both,
         [
+            "POST /aliases",
+            "POST /aliases/remove",
             "POST /global-token-revocation",
             "POST /introspect",
+            "POST /invites",
             "POST /password",
             "POST /revocations",
             "POST /revoke",

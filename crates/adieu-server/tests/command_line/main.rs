@@ -1,6 +1,7 @@
 //! Commands work on the store of a server, also while the server runs, and report results to people and to programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod aliases;
 mod audit_trail;
 mod backup;
 mod clients;

@@ -56,9 +56,12 @@ async fn a_store_in_use_is_consistent() {
     let server = place.server().start().await;
     used(&place).await;
     let done = place.run(&["store", "check", "--json"]).succeeded();
-    assert_eq!(done.object(), json!({ "revocations": 3_006, "sessions": 1, "keys": 1, "violations": [] }));
+    assert_eq!(
+        done.object(),
+        json!({ "revocations": 3_006, "sessions": 1, "keys": 1, "aliases": 0, "violations": [] })
+    );
     let done = place.run(&["store", "check"]).succeeded();
-    assert_eq!(done.stdout, "checked 3006 revocations, 1 session and 1 key: everything is consistent\n");
+    assert_eq!(done.stdout, "checked 3006 revocations, 1 session, 1 key and 0 aliases: everything is consistent\n");
     place.run(&["revoke", "--everything", "--yes"]).succeeded();
     assert_eq!(violations(&place), [""; 0]);
     server.stop().await;

@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use adieu::{
-    Issuer, SessionId,
+    Issuer, SessionId, Subject,
     revocation::{Revocation, Target},
     session::Selection,
-    time::{Clock as _, SystemClock},
+    time::{Clock as _, SystemClock, Timestamp},
     token::TokenError,
 };
+use adieu_events::{Alias, AliasKind};
 use adieu_server::{
     accounts::{LastAdmin, Role},
+    aliases::{AliasFilter, KnownAlias, Named},
     config::{Flags, Settings, StoreAddress},
     deliveries::Holder,
     node::Node,
@@ -25,6 +27,12 @@ fn settings(store: &str) -> Settings {
     let data = tempfile::tempdir().unwrap().keep().join("data");
     let environment = [("ADIEU_STORE".into(), store.into()), ("ADIEU_DATA".into(), data.into())];
     Settings::load(&Flags::default(), environment).unwrap()
+}
+
+fn alias(email: &str, subject: &str) -> KnownAlias {
+    let (issuer, subject) = (Issuer::new("https://login.example").unwrap(), Subject::new(subject).unwrap());
+    let alias = Alias::new(AliasKind::Email, email).unwrap();
+    KnownAlias { named: Named { issuer, alias, subject }, seen_at: Timestamp::from_unix(1_800_000_000) }
 }
 
 struct Before {
@@ -104,11 +112,20 @@ async fn everything_arrives_in_postgres_and_comes_back() {
     let holder = Holder { id: "a".to_owned(), until: now.plus(Duration::from_secs(30)) };
     receivers.claim("shop", &holder, now, &"log.7".parse().unwrap()).await.unwrap().unwrap();
 
+    // More than are copied at once.
+    let known = (0..1_201).map(|number| alias(&format!("user{number}@example.com"), "jose"));
+    Stores::open(&settings(&file)).await.unwrap().aliases().add_aliases(known.collect()).await.unwrap();
+
     let copied = copy(&address(&file), &address(&url), |_| ()).await.unwrap();
     assert_eq!((copied.accounts, copied.clients, copied.sessions, copied.keys), (2, 0, 701, 1));
+    assert_eq!(copied.aliases, 1_201);
     let again = copy(&address(&url), &address(&back), |_| ()).await.unwrap();
     assert_eq!((again.accounts, again.sessions, again.revocations), (2, 701, copied.revocations));
     for store in [&url, &back] {
+        let aliases = Stores::open(&settings(store)).await.unwrap().aliases();
+        let all = aliases.aliases(&AliasFilter::default(), None, 2_000).await.unwrap();
+        assert_eq!(all.len(), 1_201);
+        assert!(all.contains(&alias("user1200@example.com", "jose")));
         let [shop] =
             Stores::open(&settings(store)).await.unwrap().deliveries().deliveries().await.unwrap().try_into().unwrap();
         assert_eq!(

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{
     cli::{
         on_store::{Common, open_stores},
-        output::counted,
+        output::{counted, counted_as},
     },
     high_water,
     store::check::check,
@@ -28,10 +28,11 @@ impl Arguments {
         let found = check(&stores, &Issuer::new(&settings.issuer)?, &high_water::file(&settings)).await?;
         let mut output = self.common.output();
         let checked = format!(
-            "checked {}, {} and {}",
+            "checked {}, {}, {} and {}",
             counted(found.revocations, "revocation"),
             counted(found.sessions, "session"),
-            counted(found.keys, "key")
+            counted(found.keys, "key"),
+            counted_as(found.aliases, "alias", "aliases")
         );
         let sentence = match found.violations.as_slice() {
             [] => format!("{checked}: everything is consistent"),
@@ -43,6 +44,7 @@ impl Arguments {
                 "revocations": found.revocations,
                 "sessions": found.sessions,
                 "keys": found.keys,
+                "aliases": found.aliases,
                 "violations": found.violations,
             }),
         )?;

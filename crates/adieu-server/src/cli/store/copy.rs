@@ -11,7 +11,7 @@ use crate::{
     audit::{Entry, Event},
     cli::{
         on_store::{audited, exists, settings},
-        output::{Output, Reader, counted},
+        output::{Output, Reader, counted, counted_as},
         progress::Progress,
         prompt::hidden,
     },
@@ -100,9 +100,10 @@ impl Arguments {
         let sentence = match copied.before {
             true => format!("{from} had been copied to {to} before; nothing was done"),
             false => format!(
-                "copied {}, {}, {}, {} and {} from {from} to {to}",
+                "copied {}, {}, {}, {}, {} and {} from {from} to {to}",
                 counted(copied.accounts, "user"),
                 counted(copied.clients, "client"),
+                counted_as(copied.aliases, "alias", "aliases"),
                 counted(copied.sessions, "session"),
                 counted(copied.revocations, "revocation"),
                 counted(copied.keys, "key"),
@@ -113,6 +114,7 @@ impl Arguments {
             &json!({
                 "users": copied.accounts,
                 "clients": copied.clients,
+                "aliases": copied.aliases,
                 "sessions": copied.sessions,
                 "revocations": copied.revocations,
                 "keys": copied.keys,
