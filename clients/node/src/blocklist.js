@@ -82,6 +82,7 @@ export class Blocklist {
   #stalePolicy;
   #staleTimeout;
   #issuer;
+  #subjectClaim;
   #lifetime;
   #emit;
   #unref;
@@ -103,6 +104,7 @@ export class Blocklist {
     this.#stalePolicy = settings.stalePolicy;
     this.#staleTimeout = settings.staleTimeout;
     this.#issuer = settings.issuer;
+    this.#subjectClaim = settings.subjectClaim;
     this.#lifetime = settings.lifetime;
     this.#emit = emitter(settings.onEvent);
     /** @type {import('./connection.js').Peer} */
@@ -112,6 +114,11 @@ export class Blocklist {
     this.#unref = unref;
     if (!unref) this.#hold();
     void this.#follower.run();
+  }
+
+  /** The claim that names the user. */
+  get subjectClaim() {
+    return this.#subjectClaim;
   }
 
   /** The address of the node. */
@@ -282,7 +289,7 @@ export class Blocklist {
    * @param {RevokeOptions & { iss?: string }} [options] `iss`: its issuer; by default the issuer of tokens without `iss`
    */
   async revokeSubject(subject, { iss, ...options } = {}) {
-    const name = subjectOf(subject);
+    const name = subjectOf(subject, 'sub');
     if (name === undefined) throw new UsageError('the subject is missing');
     // Only the node knows the second of the cut-off, so it is read from the feed.
     const issuer = iss ?? this.#issuer;
@@ -391,7 +398,7 @@ export class Blocklist {
     if (expiresAt === undefined) throw new InvalidClaimsError('a token without exp outlives its revocation, and can\'t be judged');
     const issuer = this.#issuerOf(claims) ?? this.#follower.issuer;
     const session = text(claims.sid, 'sid');
-    const subject = subjectOf(claims.sub);
+    const subject = subjectOf(/** @type {Record<string, unknown>} */ (claims)[this.#subjectClaim], this.#subjectClaim);
     const issuedAt = date(claims.iat, 'iat');
     const tokenId = text(claims.jti, 'jti') ?? (token === undefined ? undefined : tokenIdOf(token));
     if (tokenId === undefined) throw new UsageError('a token without jti is known by itself: give it as `token`');

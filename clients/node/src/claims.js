@@ -80,11 +80,12 @@ export function text(value, claim) {
 /**
  * Returns the subject as text. It may be a whole number, as in older applications: `7` is the same as `"7"`.
  * @param {unknown} value
+ * @param {string} claim
  */
-export function subjectOf(value) {
-  if (typeof value !== 'number') return text(value, 'sub');
+export function subjectOf(value, claim) {
+  if (typeof value !== 'number') return text(value, claim);
   if (Number.isSafeInteger(value)) return String(value);
-  throw new InvalidClaimsError('the claim sub must be a text, or a whole number below 2^53');
+  throw new InvalidClaimsError(`the claim ${claim} must be a text, or a whole number below 2^53`);
 }
 
 /**

@@ -19,6 +19,8 @@ import { IN_MEMORY } from './memory-node.js';
  * @property {number} [staleTimeout] how many milliseconds `fresh()` and the integrations wait for news if the memory is stale; 0, the
  *   default, never waits. For processes that are frozen between requests, as on serverless platforms
  * @property {string} [issuer] the issuer of tokens without `iss`; the node's own by default
+ * @property {string} [subjectClaim] the claim that names the user; `sub` by default. The `subject_claim` of the issuer at the node should be
+ *   the same
  * @property {number} [lifetime] the maximum lifetime of the application's tokens in milliseconds: how long the end of one of its own
  *   sessions is kept; by default as long as any token of the node
  * @property {boolean} [unref] whether the process may exit while the follower runs; true by default. Waiting for `ready()`, `fresh()` or
@@ -39,7 +41,8 @@ const MAX_STALE_TIMEOUT = 60_000;
  * @throws {UsageError} when one is missing or invalid
  */
 export function settingsOf(options) {
-  const { maxStaleness = 2000, stalePolicy = 'reject', staleTimeout = 0, issuer, lifetime, unref = true, onEvent } = options;
+  const { maxStaleness = 2000, stalePolicy = 'reject', staleTimeout = 0, issuer, subjectClaim = 'sub', lifetime } = options;
+  const { unref = true, onEvent } = options;
   const url = options.url ?? variable('url', 'ADIEU_URL');
   const { clientId, secret } = url === IN_MEMORY ? { clientId: '', secret: '' } : credentialsOf(options);
   if (lifetime !== undefined && !(Number.isFinite(lifetime) && lifetime > 0)) {
@@ -53,7 +56,8 @@ export function settingsOf(options) {
     throw new UsageError(`staleTimeout: must be a whole number of milliseconds between 0 and ${MAX_STALE_TIMEOUT}`);
   }
   if (issuer !== undefined && (typeof issuer !== 'string' || !issuer)) throw new UsageError('issuer: must be a text');
-  return { url, clientId, secret, maxStaleness, stalePolicy, staleTimeout, issuer, lifetime, unref, onEvent };
+  if (typeof subjectClaim !== 'string' || !subjectClaim) throw new UsageError('subjectClaim: must be the name of a claim');
+  return { url, clientId, secret, maxStaleness, stalePolicy, staleTimeout, issuer, subjectClaim, lifetime, unref, onEvent };
 }
 
 /** @param {Options} options */

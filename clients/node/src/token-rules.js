@@ -40,13 +40,15 @@ export class Rules {
   #issuer;
   #leeway;
   #accepted;
+  #subjectClaim;
 
   /**
    * @param {string} issuer
    * @param {number} leeway
    * @param {'rfc9068' | 'plain' | Accepted} profile
+   * @param {string} subjectClaim
    */
-  constructor(issuer, leeway, profile) {
+  constructor(issuer, leeway, profile, subjectClaim) {
     if (typeof issuer !== 'string' || issuer === '') throw new UsageError('issuer: must be a text');
     if (typeof leeway !== 'number' || !(leeway >= 0 && leeway <= MAX_LEEWAY)) {
       throw new UsageError(`leeway: must be between 0 and ${MAX_LEEWAY} seconds`);
@@ -58,6 +60,7 @@ export class Rules {
     }
     this.#issuer = issuer;
     this.#leeway = leeway;
+    this.#subjectClaim = subjectClaim;
     this.#accepted = { ...accepted, genericType: accepted.genericType || accepted.missingType };
   }
 
@@ -70,14 +73,15 @@ export class Rules {
    * @throws {InvalidClaimsError}
    */
   check(claims, header, token) {
-    const { iss, sub, fresh } = claims;
+    const { iss, fresh } = claims;
     if (iss === undefined ? !this.#accepted.missingIssuer : iss !== this.#issuer) {
       throw new InvalidClaimsError('the token is from another issuer');
     }
     const audience = audienceOf(claims.aud);
     const kind = this.#kind(header, claims);
-    const subject = this.#accepted.integerSubject ? subjectOf(sub) : text(sub, 'sub');
-    if (subject === undefined) throw new InvalidClaimsError('the token lacks the claim sub');
+    const named = claims[this.#subjectClaim];
+    const subject = this.#accepted.integerSubject ? subjectOf(named, this.#subjectClaim) : text(named, this.#subjectClaim);
+    if (subject === undefined) throw new InvalidClaimsError(`the token lacks the claim ${this.#subjectClaim}`);
     const session = text(claims.sid, 'sid');
     let tokenId = text(claims.jti, 'jti');
     if (tokenId === undefined) {

@@ -44,6 +44,7 @@ export class Verifier {
   /** The revocations: revoke with it. @type {Blocklist} */
   blocklist;
   #owns;
+  /** @type {Rules} */
   #rules;
   #audience;
   /** @type {{ current: KeySet | undefined, missed(): void, ready(timeout: number): Promise<void>, close(): void }} */
@@ -55,7 +56,6 @@ export class Verifier {
   /** @param {VerifierOptions | SharedVerifierOptions} options */
   constructor(options) {
     const { issuer, audience = [], leeway = 0, profile = 'rfc9068', key, algorithm, keysUrl, cache, ...others } = options;
-    this.#rules = new Rules(issuer, leeway, profile);
     this.#audience = checkedNames(audience);
     this.#remembered = cache && new VerifiedTokens(cache);
     if (key !== undefined && keysUrl !== undefined) throw new UsageError('keysUrl: is not needed with a key');
@@ -65,6 +65,7 @@ export class Verifier {
     this.#owns = shared === undefined;
     this.blocklist = shared ?? new Blocklist({ issuer, .../** @type {import('./blocklist.js').Options} */ (others) });
     try {
+      this.#rules = new Rules(issuer, leeway, profile, this.blocklist.subjectClaim);
       this.#keys = fixed
         ? { current: fixed, missed() {}, async ready() {}, close() {} }
         : new KeyFollower(

@@ -16,6 +16,7 @@ test('invalid settings are an error at once', () => {
     url: ['', 'node', 'ftp://node', 'http://service:secret@node', 'http://node?x=1', 'http://node#x'],
     clientId: ['', 'a:b', 7],
     secret: ['', undefined, '\n', '\ufeff\r\n'],
+    subjectClaim: ['', 7, null],
     lifetime: [0, -1, NaN, '1d'],
     maxStaleness: [0, 49, 1.5, NaN, '2s', 86_400_001],
     stalePolicy: ['perhaps'],

@@ -42,15 +42,16 @@ function livesLong(input) {
  * Starts a node that trusts an issuer, and creates a verifier of its tokens. `ask` compares what both say about a token, and returns it: `good`
  * or a code.
  * @param {import('node:test').TestContext} t
+ * @param {{ claim?: string }} [options] the claim of the subject
  */
-async function besideNode(t) {
+async function besideNode(t, { claim = 'sub' } = {}) {
   const signer = keyPair('EdDSA');
   const folder = mkdtempSync(join(tmpdir(), 'adieu-input-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'key.pem');
   writeFileSync(file, signer.public.export({ type: 'spki', format: 'pem' }));
-  const node = await Node.start(t, { max_staleness: '60s', trusted_issuer: `[{name = "shop", pem_file = "${file}"}]` });
-  const { blocklist } = await follow(t, node, { maxStaleness: 60_000 });
+  const node = await Node.start(t, { max_staleness: '60s', trusted_issuer: `[{name = "shop", pem_file = "${file}", subject_claim = "${claim}"}]` });
+  const { blocklist } = await follow(t, node, { maxStaleness: 60_000, subjectClaim: claim });
   const verifier = new Verifier({ blocklist, issuer: 'shop', key: signer.public, algorithm: 'EdDSA' });
   const ask = async (/** @type {string} */ input, /** @type {string} */ name) => {
     const answer = await fetch(`${node.url}/verify`, { headers: { authorization: `Bearer ${input}` } });
@@ -385,4 +386,18 @@ test('headers and claims with random changes are judged as at a node', async (t)
   }
   // Otherwise the changes are all too large, or too small.
   assert.ok((verdicts.good ?? 0) > ROUNDS / 50 && (verdicts.invalid_token ?? 0) > ROUNDS / 4, JSON.stringify(verdicts));
+});
+
+test('the subject can be in another claim, as at the node', async (t) => {
+  const { signer, verifier, ask } = await besideNode(t, { claim: 'oid' });
+  const { sub: _, ...others } = claims();
+  const named = (/** @type {unknown} */ oid) => token(signer, ACCESS, { ...others, oid });
+  const [ana, ben] = [named('ana'), named('ben')];
+  for (const good of [ana, ben, token(signer, ACCESS, { ...others, oid: 'cid', sub: 'ana' })]) assert.equal(await ask(good, good), 'good');
+  for (const oid of [undefined, '', 7, null, ['ana'], 'a'.repeat(1000)]) assert.equal(await ask(named(oid), `${oid}`), 'invalid_token');
+  assert.equal(await ask(token(signer, ACCESS, claims()), 'only sub'), 'invalid_token');
+  await verifier.blocklist.revokeSubject('ana', { iss: 'shop' });
+  assert.equal(await ask(ana, 'revoked'), 'token_revoked');
+  assert.equal(await ask(ben, 'not revoked'), 'good');
+  assert.equal(await ask(token(signer, ACCESS, { ...others, oid: 'cid', sub: 'ana' }), 'sub of a revoked one'), 'good');
 });
