@@ -15,7 +15,10 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -25,7 +28,7 @@ use sqlx::{
     query::Query,
 };
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
 };
 
@@ -215,8 +218,30 @@ pub(super) struct Connections {
     address: Arc<Address>,
     idle: Arc<Mutex<VecDeque<Marked>>>,
     free: Arc<Semaphore>,
+    most: usize,
+    waiting: Arc<AtomicUsize>,
     limit: Duration,
     settings: Option<&'static str>,
+}
+
+/// How much of a pool is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Connections that are in use.
+    pub in_use: usize,
+    /// How many may be.
+    pub limit: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+}
+
+/// Counts a call that waits, until this is dropped.
+struct Waiting<'p>(&'p AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// A statement and its bound values, as `sqlx::query` makes it.
@@ -226,7 +251,21 @@ impl Connections {
     /// Creates a pool of at most `most` connections, which are opened when needed. Every call is answered within
     /// `limit`.
     pub(super) fn new(address: Arc<Address>, most: usize, limit: Duration) -> Self {
-        Self { address, idle: Arc::default(), free: Arc::new(Semaphore::new(most)), limit, settings: None }
+        let (free, waiting) = (Arc::new(Semaphore::new(most)), Arc::default());
+        Self { address, idle: Arc::default(), free, most, waiting, limit, settings: None }
+    }
+
+    /// Returns how much of the pool is in use.
+    pub(super) fn usage(&self) -> PoolUse {
+        let (limit, waiting) = (self.most, self.waiting.load(Relaxed));
+        PoolUse { in_use: limit.saturating_sub(self.free.available_permits()), limit, waiting }
+    }
+
+    /// Waits until a connection may be used.
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.waiting.fetch_add(1, Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        self.free.acquire().await.map_err(Error::unavailable)
     }
 
     /// Prepares the pool for few, frequent statements: see [`BY_KEY`].
@@ -253,7 +292,7 @@ impl Connections {
         statements: impl Iterator<Item = Statement<'_>>,
         expected_rows: u64,
     ) -> Result<bool, Error> {
-        let _permit = self.free.acquire().await.map_err(Error::unavailable)?;
+        let _permit = self.permit().await?;
         // Dropped on failure, which undoes the transaction.
         let mut connection = self.within_limit(self.lend()).await?;
         let mut rows = 0;
@@ -275,7 +314,7 @@ impl Connections {
 
     async fn ask<T>(&self, question: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> Result<T, Error> {
         let asked = async {
-            let _permit = self.free.acquire().await.map_err(Error::unavailable)?;
+            let _permit = self.permit().await?;
             // Owned by this future: if it times out or is dropped, the connection is dropped too.
             let mut connection = self.lend().await?;
             match question(&mut connection.connection).await {

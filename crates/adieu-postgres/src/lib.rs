@@ -82,7 +82,7 @@ use tokio::{
 };
 
 #[doc(hidden)]
-pub use connections::Statement;
+pub use connections::{PoolUse, Statement};
 #[doc(hidden)]
 pub use sqlx;
 #[doc(hidden)]
@@ -264,6 +264,13 @@ impl Postgres {
     #[doc(hidden)]
     pub fn unannounced(&self) -> u64 {
         self.inner.unannounced.load(Ordering::Relaxed)
+    }
+
+    /// Returns how much is in use of the connections for accounts, clients, and reads other than those of the log.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn pool(&self) -> PoolUse {
+        self.inner.others.usage()
     }
 
     /// Runs one statement and returns its rows. The statement is atomic, and durable when this returns. Its search path

@@ -10,6 +10,7 @@ mod group_commit;
 mod order;
 mod outages;
 mod plans;
+mod pool;
 mod poolers;
 mod put_back;
 mod servers;

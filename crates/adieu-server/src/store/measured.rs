@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::{Main, Stores};
-use crate::measurement::put;
+use crate::measurement::{count, put};
 
 impl Collector for Stores {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
@@ -22,6 +22,14 @@ impl Collector for Stores {
                 None,
                 &ConstCounter::new(store.unannounced()),
             )?;
+            let pool = store.pool();
+            for (name, help, number) in [
+                ("postgres_connections_in_use", "Connections of the pool that are in use", pool.in_use),
+                ("postgres_connections_limit", "Maximum number of connections of the pool", pool.limit),
+                ("postgres_connections_waited_for", "Calls that wait for a connection of the pool", pool.waiting),
+            ] {
+                put(&mut encoder, name, help, None, &ConstGauge::new(count(number)))?;
+            }
         }
         if let Some(store) = &self.revocations {
             let memory = store.memory();
