@@ -17,6 +17,7 @@ mod foreign_tokens;
 mod global_token_revocation;
 mod heads;
 mod holes_are_closed;
+mod identity_providers;
 mod introspection;
 mod limits;
 mod logout;
