@@ -56,7 +56,7 @@ NO_PAYLOADS: list[Any] = [None, "x", b"x", 7, 1.5, True, [], ["jti"], object()]
 
 
 @pytest.mark.parametrize("ask", ["is_revoked", "revoke", "revoke_once"])
-@pytest.mark.parametrize("payload", NO_PAYLOADS, ids=repr)
+@pytest.mark.parametrize("payload", NO_PAYLOADS, ids=lambda payload: type(payload).__name__)
 def test_what_is_no_payload_is_a_type_error_that_says_so(blocklist: Blocklist, ask: str, payload: Any) -> None:
     with pytest.raises(TypeError, match=f"must be a mapping, got {type(payload).__name__}"):
         getattr(blocklist, ask)(payload)
