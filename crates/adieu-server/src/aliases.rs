@@ -96,7 +96,13 @@ impl AliasClaim {
 
     /// Calls `each` with every value of the claim that the issuer has verified.
     fn values(self, claims: &Claims, mut each: impl FnMut(&str)) {
-        if claims.has(self.verified(), &mut |text| text == "true") {
+        let (mut is_said, mut is_verified) = (false, true);
+        claims.has(self.verified(), &mut |text| {
+            is_said = true;
+            is_verified &= text == "true";
+            false
+        });
+        if is_said && is_verified {
             claims.has(self.as_str(), &mut |text| {
                 each(text);
                 false
@@ -120,6 +126,8 @@ struct Shared {
     recorded: Recorded,
     /// Until they are on stable storage.
     pending: Mutex<HashMap<Named, Timestamp>>,
+    /// Held while some of them are written, so that none is written after it was removed.
+    writing: tokio::sync::Mutex<()>,
     wake: Notify,
     counters: Counters,
 }
@@ -149,8 +157,9 @@ impl Aliases {
     ) -> Self {
         let claims = ArcSwap::from_pointee(not_empty(claims));
         let recorded = Recorded::default();
-        let (pending, wake, counters) = (Mutex::default(), Notify::new(), Counters::default());
-        let shared = Arc::new(Shared { store, clock, claims, recorded, pending, wake, counters });
+        let (pending, writing, wake) = (Mutex::default(), tokio::sync::Mutex::default(), Notify::new());
+        let counters = Counters::default();
+        let shared = Arc::new(Shared { store, clock, claims, recorded, pending, writing, wake, counters });
         let recording = tokio::spawn(record(Arc::clone(&shared)));
         Self { shared, recording }
     }
@@ -194,6 +203,15 @@ impl Aliases {
         }
         received.resolve(|alias| known.get(alias).cloned().unwrap_or_default());
         Ok(())
+    }
+
+    /// Removes aliases of an issuer, also those that wait to be written. Returns how many there were.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written.
+    pub(crate) async fn remove(&self, issuer: &Issuer, which: &Removal) -> Result<u64, Error> {
+        self.flush().await?;
+        self.shared.store.remove_aliases(issuer, which).await
     }
 
     /// Writes all aliases that wait.
@@ -258,6 +276,7 @@ impl Shared {
 
     /// Writes some aliases that wait. Returns whether there were any.
     async fn write_step(&self) -> Result<bool, Error> {
+        let _writing = self.writing.lock().await;
         let step: Vec<_> = self.pending().iter().take(STEP).map(|(named, at)| (named.clone(), *at)).collect();
         if step.is_empty() {
             return Ok(false);

@@ -307,7 +307,10 @@ impl Task {
                     delivery.failing_since.get_or_insert(now);
                     delivery.error = Some(why);
                     delivery.message_id = Some(id);
-                    return self.wait(delivery, delay).await;
+                    if !self.wait(delivery, delay).await? {
+                        attempt.backoff.reset();
+                    }
+                    return Ok(());
                 }
             }
         }
@@ -321,17 +324,17 @@ impl Task {
 
     /// Records a failure, and waits before the next attempt: no longer than until the receiver is this node's no more, or is sent
     /// everything again, or is to skip the message.
-    async fn wait(&self, mut delivery: Delivery, delay: Duration) -> Result<(), Error> {
+    async fn wait(&self, mut delivery: Delivery, delay: Duration) -> Result<bool, Error> {
         let next = Instant::now() + delay;
         delivery.next_attempt_at = Some(self.clock.now().plus(delay));
         while self.store.record(&delivery, &self.held_for(LEASE)).await? {
             let rest = next.saturating_duration_since(Instant::now());
             if rest.is_zero() {
-                break;
+                return Ok(true);
             }
             sleep(rest.min(WAIT)).await;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Returns the messages of a page, each once, without those up to the one that was delivered or skipped before.

@@ -6,7 +6,7 @@
 //!    with the old trusted issuers or with the new ones, and an issuer that was removed is rejected at once. Limits of connections hold
 //!    for those that are opened afterwards.
 //! 3. Changed settings that need a restart are named in the log, after every reload until the restart.
-//! 4. Files of keys, secrets and certificates are read again even if no setting has changed.
+//! 4. Files of the issuers' keys and secrets, and the certificate, are read again even if no setting has changed.
 
 use std::sync::Arc;
 
@@ -93,7 +93,9 @@ impl Reload {
         let found = Settings::load(&self.flags, std::env::vars_os())?;
         // Read as at the start, also what needs a restart, which would fail otherwise.
         deliveries::Receiver::of(&found)?;
-        relay::followed(&found)?;
+        if let Some(url) = relay::followed(&found)? {
+            let _service = relay::service_of(&found, url)?;
+        }
         let certificate = Certificate::read(&found)?;
         let before = self.settings.load_full();
         let warned = exposures(&before);

@@ -247,7 +247,7 @@ pub(super) async fn remove_aliases(
         _ => return Err(FieldErrors::one("_schema", "Give format and value, or subject, or all of them.").into()),
     };
     within_quota(&api, &revoker)?;
-    let removed = api.node.aliases.store().remove_aliases(&issuer, &which).await?;
+    let removed = api.node.aliases.remove(&issuer, &which).await?;
     let scope = kind.map(AliasKind::as_str);
     let entry = audit::Entry { issuer: Some(issuer), subject, scope, ..by(&revoker) };
     entry.record(Event::AliasesRemoved, client.address).await;

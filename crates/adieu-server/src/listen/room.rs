@@ -116,18 +116,18 @@ impl Room {
             Some(match taken {
                 Some(share) => share,
                 None => {
-                    // Several at once; otherwise a flood from one address would cause as many searches.
-                    state.evict_of(party, (most / EVICTED_PART).max(1));
+                    state.evict_of(party, most);
                     self.0.shares.take_within(most, party)?
                 }
             })
         };
-        let some = (total / EVICTED_PART).max(1);
         if is_stranger && state.strangers >= for_strangers {
-            state.evict(some, |seat| seat.is_stranger);
+            let strangers = state.strangers;
+            state.evict(too_many(strangers, for_strangers), |seat| seat.is_stranger);
         }
         if state.seats.len() >= total {
-            state.evict(some, |_| true);
+            let seats = state.seats.len();
+            state.evict(too_many(seats, total), |_| true);
         }
         if state.seats.len() >= total || (is_stranger && state.strangers >= for_strangers) {
             return None;
@@ -151,12 +151,12 @@ impl State {
         self.seats.values().any(|seat| seat.activity.idle_for().is_some_and(|idle| idle >= MIN_IDLE))
     }
 
-    /// Closes up to `most` connections of a party's share, the longest idle first. A trusted proxy on a Unix socket has the address of
-    /// this machine, and no share.
-    fn evict_of(&mut self, party: IpAddr, most: usize) {
-        let seats = self.seats.range((party, 0)..=(party, u64::MAX));
-        let idle = idle(seats.filter(|(_, seat)| seat.share().is_some()));
-        self.evict_longest(idle, most);
+    /// Closes connections of a party whose share is full, the longest idle first. A trusted proxy on a Unix socket has the address of this
+    /// machine, and no share.
+    fn evict_of(&mut self, party: IpAddr, share: usize) {
+        let of_party = || self.seats.range((party, 0)..=(party, u64::MAX)).filter(|(_, seat)| seat.share().is_some());
+        let most = too_many(of_party().count(), share);
+        self.evict_longest(idle(of_party()), most);
     }
 
     /// Closes up to `most` connections that have been idle for at least [`MIN_IDLE`], the longest idle first.
@@ -185,6 +185,12 @@ impl State {
         drop(seat.share().take());
         Some(seat)
     }
+}
+
+/// Returns how many connections are to close for a new one: those above the limit, which may have been lowered, and several at once, as
+/// otherwise a flood of connections would cause as many searches.
+fn too_many(seats: usize, limit: usize) -> usize {
+    (limit / EVICTED_PART).max(1).max((seats + 1).saturating_sub(limit))
 }
 
 fn idle<'a>(seats: impl Iterator<Item = (&'a Key, &'a Arc<Seat>)>) -> Vec<(Duration, Key)> {
@@ -294,6 +300,21 @@ mod tests {
         assert!(busy(30).is_none(), "as many as the lower limit allows are there");
         drop(first);
         assert!(busy(31).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_much_lower_limit_makes_room_at_once_if_others_are_idle() {
+        let room = room(64);
+        let strangers: Vec<_> = (0..40).map(|number| admit(&room, &format!("192.0.2.{number}")).unwrap()).collect();
+        let party: Vec<_> = (0..16).map(|_| admit(&room, "127.0.0.1").unwrap()).collect();
+        advance(MIN_IDLE).await;
+        let bounds = Bounds { max_connections: 8, ..Bounds::clone(&room.0.bounds.load()) };
+        room.0.bounds.store(Arc::new(bounds));
+        assert!(admit(&room, "127.0.0.1").is_some(), "of a party with more than its new share");
+        advance(SEARCH_PAUSE).await;
+        assert!(admit(&room, "198.51.100.1").is_some());
+        assert!(room.state().seats.len() <= 8);
+        drop((strangers, party));
     }
 
     #[tokio::test(start_paused = true)]
