@@ -46,6 +46,9 @@ include-name = [
     "POST /password/reset", # The token is not valid.
     "GET /admin/sessions", # `after` is not the `next` of an earlier page.
     "GET /revocations", # Parameters that need `follower`; a bound larger than the server's.
+    "GET /aliases", # `after` is not the `next` of an earlier page.
+    "POST /aliases", # The issuer is not trusted; the value is not of the format.
+    "POST /aliases/remove", # Fields that belong together; the value is not of the format.
     "POST /revocations", # Fields that exclude each other; a token of another server; a time that is too late.
 ]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]

@@ -77,6 +77,12 @@ impl FormFields {
 /// A field that was read; [`Fields::finish`] returns its value.
 pub struct Field<T>(Option<T>);
 
+/// Returns a number that has no fraction, up to 2^53: a larger one may have been another one in the text.
+fn whole(number: f64) -> Option<u64> {
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    ((0.0..=MOST).contains(&number) && number.fract() == 0.0).then_some(number as u64)
+}
+
 impl Fields {
     /// Parses a body. An empty body is an object without fields.
     ///
@@ -136,9 +142,9 @@ impl Fields {
         }
     }
 
-    /// Reads an optional number.
+    /// Reads an optional whole number, which may be written as 1.0 (JSON Schema Validation §6.1.1).
     pub fn optional_number(&mut self, name: &'static str) -> Field<Option<u64>> {
-        self.optional_value(name, "Not a valid integer.", Value::as_u64)
+        self.optional_value(name, "Not a valid integer.", |value| value.as_u64().or_else(|| whole(value.as_f64()?)))
     }
 
     /// Reads an optional boolean.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::{
     IntoParams, IntoResponses, Modify, OpenApi, ToSchema,
     openapi::{
-        ContentBuilder, HeaderBuilder, ObjectBuilder, PathItem, Ref, RefOr, Response, ResponseBuilder, Type,
+        ContentBuilder, HeaderBuilder, ObjectBuilder, PathItem, Ref, RefOr, Required, Response, ResponseBuilder, Type,
         example::ExampleBuilder,
         path::Operation,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -84,6 +84,11 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
         if operation.request_body.is_some() {
             responses.extend(Slow::responses());
         }
+    }
+    // All its fields are optional, and so is the body.
+    let invites = paths.get_mut("/invites").and_then(|path| path.post.as_mut());
+    if let Some(RefOr::T(body)) = invites.and_then(|operation| operation.request_body.as_mut()) {
+        body.required = Some(Required::False);
     }
     let Some(verify) = paths.get_mut("/verify") else { return };
     let Some(get) = verify.get.clone() else { return };

@@ -75,7 +75,7 @@ async fn with_an_invitation_one_user_registers() {
     let app = TestApp::with(&[("registration", "invite")]).await.with_admin("boss").await;
     let boss = app.log_in("boss").await;
     let invite = async || {
-        let answer = app.post("/invites").token(&boss.access).json(json!({"expires_in": 3600})).send().await;
+        let answer = app.post("/invites").token(&boss.access).json(json!({"expires_in": 3600.0})).send().await;
         answer.is(200);
         let invite = answer.json();
         assert_eq!(invite["expires_at"].as_u64().unwrap() - invite["created_at"].as_u64().unwrap(), 3600);
@@ -109,7 +109,12 @@ async fn with_an_invitation_one_user_registers() {
     app.delete(&path).token(&boss.access).send().await.reads(r#"200 {"message":"Invitation revoked."}"#);
     app.delete(&path).token(&boss.access).send().await.is(404);
     register("eva", Some(&code(&two))).await.reads(REFUSED);
-    for wrong in [json!({"expires_in": 0}), json!({"expires_in": 7_776_001}), json!({"expires_in": "1h"})] {
+    for wrong in [
+        json!({"expires_in": 0}),
+        json!({"expires_in": 7_776_001}),
+        json!({"expires_in": "1h"}),
+        json!({"expires_in": 60.5}),
+    ] {
         app.post("/invites").token(&boss.access).json(wrong).send().await.is(422);
     }
 }
