@@ -79,8 +79,8 @@ pub struct Field<T>(Option<T>);
 
 /// Returns a number that has no fraction, up to 2^53: a larger one may have been another one in the text.
 fn whole(number: f64) -> Option<u64> {
-    const MOST: f64 = 9_007_199_254_740_992.0;
-    ((0.0..=MOST).contains(&number) && number.fract() == 0.0).then_some(number as u64)
+    const LARGEST: f64 = 9_007_199_254_740_992.0;
+    ((0.0..=LARGEST).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
 impl Fields {

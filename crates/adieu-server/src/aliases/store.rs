@@ -26,6 +26,13 @@ pub struct Named {
     pub subject: Subject,
 }
 
+impl Named {
+    /// Returns the values of the columns that name it: issuer, kind, value and subject.
+    fn columns(&self) -> [&str; 4] {
+        [self.issuer.as_str(), self.alias.kind().as_str(), self.alias.value(), self.subject.as_str()]
+    }
+}
+
 /// An alias in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownAlias {

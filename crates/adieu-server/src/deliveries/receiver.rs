@@ -178,7 +178,10 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Duration {
         let date = httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
         Some(Timestamp::from_unix(date.as_secs()).since(now))
     };
-    let asked = value.parse().ok().map(Duration::from_secs).or_else(until);
+    let asked = match !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX))),
+        false => until(),
+    };
     asked.unwrap_or_default().min(MAX_RETRY_AFTER)
 }
 

@@ -71,6 +71,8 @@ async fn only_the_message_that_blocks_a_receiver_is_skipped<P: Place>() {
     assert!(store.record(&failed, &holder).await.unwrap());
     assert_eq!(store.deliveries().await.unwrap(), std::slice::from_ref(&failed));
     assert!(!store.skip("shop", "msg_2").await.unwrap() && !store.skip("cart", "msg_1").await.unwrap());
+    assert!(!store.skip("sh\0p", "msg_1").await.unwrap() && !store.skip("shop", "msg\0").await.unwrap());
+    assert!(!store.replay("sh\0p").await.unwrap());
     assert_eq!(store.deliveries().await.unwrap(), std::slice::from_ref(&failed));
     assert!(store.skip("shop", "msg_1").await.unwrap());
     assert!(!store.skip("shop", "msg_1").await.unwrap(), "twice");

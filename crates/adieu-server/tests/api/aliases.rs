@@ -53,16 +53,6 @@ async fn stored(app: &TestApp) -> Vec<(String, String, String)> {
     all.into_iter().map(facts).collect()
 }
 
-/// Returns the counted events, without the name of the issuer.
-fn counted(app: &TestApp, provider: &Provider) -> Vec<String> {
-    let metrics = app.node.metrics.render().unwrap();
-    assert!(!metrics.contains('@'), "no address is in the metrics");
-    let events = metrics.lines().filter(|line| line.starts_with("adieu_events_total"));
-    let mut events: Vec<_> = events.map(|line| line.replace(&provider.issuer, "ISSUER")).collect();
-    events.sort_unstable();
-    events
-}
-
 #[tokio::test]
 async fn an_address_in_a_token_names_its_user() {
     let provider = Provider::start().await;
@@ -196,7 +186,7 @@ async fn an_alias_that_is_not_known_is_said_to_be() {
         .await
         .is(202);
     app.verify(&token).await.is_revoked();
-    insta::assert_snapshot!(counted(&app, &provider).join("\n"), @r#"
+    insta::assert_snapshot!(provider.counted_in(&app), @r#"
     adieu_events_total{issuer="ISSUER",kind="account-disabled",outcome="revoked"} 1
     adieu_events_total{issuer="ISSUER",kind="account-disabled",outcome="unknown_subject"} 3
     adieu_events_total{issuer="ISSUER",kind="global-token-revocation",outcome="unknown_subject"} 1

@@ -110,6 +110,15 @@ impl Provider {
         app
     }
 
+    /// Returns the counted events. The name of this issuer is written as ISSUER.
+    pub(crate) fn counted_in(&self, app: &TestApp) -> String {
+        let metrics = app.node.metrics.render().unwrap();
+        assert!(!metrics.contains('@'), "no address of a user is in the metrics");
+        let mut events: Vec<_> = metrics.lines().filter(|line| line.starts_with("adieu_events_total")).collect();
+        events.sort_unstable();
+        events.join("\n").replace(&self.issuer, "ISSUER")
+    }
+
     /// An access token of a user and a session.
     pub(crate) fn access(&self, subject: &str, session: &str) -> String {
         self.access_from(subject, session, now())

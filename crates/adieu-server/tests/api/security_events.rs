@@ -136,10 +136,7 @@ async fn subjects_are_read_in_every_format_that_tokens_have() {
     for (name, subject, expected) in cases {
         assert_eq!(ended(&app, &provider, name, &event, json!({}), subject.clone()).await, expected, "{subject}");
     }
-    let metrics = app.node.metrics.render().unwrap();
-    let mut counted: Vec<_> = metrics.lines().filter(|line| line.starts_with("adieu_events_total")).collect();
-    counted.sort_unstable();
-    assert_snapshot!(counted.join("\n").replace(&provider.issuer, "ISSUER"), @r#"
+    assert_snapshot!(provider.counted_in(&app), @r#"
     adieu_events_total{issuer="ISSUER",kind="session-revoked",outcome="revoked"} 7
     adieu_events_total{issuer="ISSUER",kind="session-revoked",outcome="revoked_more"} 2
     adieu_events_total{issuer="ISSUER",kind="session-revoked",outcome="unknown_subject"} 8

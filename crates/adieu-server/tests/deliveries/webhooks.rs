@@ -223,6 +223,8 @@ async fn a_receiver_says_when_it_wants_the_next_attempt() {
         ("far-date", "Fri, 31 Dec 9999 23:59:59 GMT", 598..606),
         ("past-date", "Sun, 06 Nov 1994 08:49:37 GMT", 0..60),
         ("no-date", "soon", 0..60),
+        ("too-many-seconds", "99999999999999999999999", 598..606),
+        ("no-digits", "+300", 0..60),
     ];
     let (mut receivers, mut settings, secret) = (Vec::new(), Vec::new(), Secret::new());
     for (name, retry_after, _) in &cases {

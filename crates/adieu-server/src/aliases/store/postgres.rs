@@ -99,9 +99,7 @@ impl AliasStore for Postgres {
         after: Option<&Named>,
         limit: usize,
     ) -> Result<Vec<KnownAlias>, Error> {
-        let [issuer, kind, value, subject] = after.map_or([""; 4], |after| {
-            [after.issuer.as_str(), after.alias.kind().as_str(), after.alias.value(), after.subject.as_str()]
-        });
+        let [issuer, kind, value, subject] = after.map_or([""; 4], Named::columns);
         let alias = filter.alias.as_ref();
         let list = sqlx::query(LIST)
             .bind(to_text(issuer))

@@ -81,9 +81,7 @@ impl AliasStore for Sqlite {
     ) -> Result<Vec<KnownAlias>, Error> {
         let (filter, after) = (filter.clone(), after.cloned());
         self.query(move |connection| {
-            let [issuer, kind, value, subject] = after.as_ref().map_or([""; 4], |after| {
-                [after.issuer.as_str(), after.alias.kind().as_str(), after.alias.value(), after.subject.as_str()]
-            });
+            let [issuer, kind, value, subject] = after.as_ref().map_or([""; 4], Named::columns);
             let alias = filter.alias.as_ref();
             // SQLite numbers the parameters by their first occurrence, which is their order.
             let values = params![

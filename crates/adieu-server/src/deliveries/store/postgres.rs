@@ -1,7 +1,7 @@
 //! Deliveries in PostgreSQL.
 
 use adieu::{Error, revocation::Cursor, time::Timestamp};
-use adieu_postgres::Postgres;
+use adieu_postgres::{Postgres, to_text};
 use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
@@ -78,11 +78,11 @@ impl DeliveryStore for Postgres {
     }
 
     async fn replay(&self, receiver: &str) -> Result<bool, Error> {
-        Ok(self.execute(sqlx::query(REPLAY).bind(receiver)).await? == 1)
+        Ok(self.execute(sqlx::query(REPLAY).bind(to_text(receiver))).await? == 1)
     }
 
     async fn skip(&self, receiver: &str, message_id: &str) -> Result<bool, Error> {
-        Ok(self.execute(sqlx::query(SKIP).bind(receiver).bind(message_id)).await? == 1)
+        Ok(self.execute(sqlx::query(SKIP).bind(to_text(receiver)).bind(to_text(message_id))).await? == 1)
     }
 }
 
