@@ -4,7 +4,7 @@ use adieu::{SessionId, Subject, time::Timestamp, token::TokenError};
 use serde_json::Value;
 
 use crate::{
-    Effect, Event, EventError, EventKind, Received, Receiver,
+    Effect, Event, EventError, EventKind, Received, Receiver, Sender,
     message::{Message, is_named, text},
 };
 
@@ -22,6 +22,12 @@ impl Receiver {
     /// # Errors
     /// Returns the first rule that the token breaks.
     pub fn backchannel_logout(&self, logout_token: &str, now: Timestamp) -> Result<Received, EventError> {
+        self.receive(logout_token, |sender| sender.logout(logout_token, now))
+    }
+}
+
+impl Sender {
+    fn logout(&self, logout_token: &str, now: Timestamp) -> Result<Vec<Event>, EventError> {
         let message = self.open(logout_token, |typ| is_named(typ, "logout+jwt"), now)?;
         match message.claims.get("events") {
             Some(Value::Object(events)) if events.get(EVENT).is_some_and(Value::is_object) => {}
@@ -33,16 +39,14 @@ impl Receiver {
         }
         let (session, subject) = named(&message)?;
         message.require_live(now)?;
-        let Message { sender, issued_at, .. } = message;
-        if !sender.accepts(EventKind::BackchannelLogout) {
+        if !self.accepts(EventKind::BackchannelLogout) {
             return Err(EventError::NotAccepted);
         }
-        let subject = subject.filter(|_| session.is_none() || sender.ends_subjects());
-        let session = session.map(|id| sender.end_session(id, now));
-        let subject = subject.map(|id| sender.end_subject(id, issued_at, now));
+        let subject = subject.filter(|_| session.is_none() || self.ends_subjects());
+        let session = session.map(|id| self.end_session(id, now));
+        let subject = subject.map(|id| self.end_subject(id, message.issued_at, now));
         let effect = Effect::Revoke(session.into_iter().chain(subject).collect());
-        let events = vec![Event::new(EventKind::BackchannelLogout.as_str(), effect)];
-        Ok(Received { issuer: sender.issuer().clone(), events })
+        Ok(vec![Event::new(self, EventKind::BackchannelLogout.as_str(), effect)])
     }
 }
 

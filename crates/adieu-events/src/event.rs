@@ -1,6 +1,6 @@
 //! The result of an accepted message.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use adieu::{
     Issuer, Subject,
@@ -8,7 +8,7 @@ use adieu::{
     time::Timestamp,
 };
 
-use crate::Alias;
+use crate::{Alias, Sender};
 
 /// An accepted message.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +16,7 @@ use crate::Alias;
 pub struct Received {
     /// The issuer that signed the message.
     pub issuer: Issuer,
-    /// The events in it.
+    /// The events in it, for each issuer whose tokens they are about.
     pub events: Vec<Event>,
 }
 
@@ -24,6 +24,8 @@ pub struct Received {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
+    /// The issuer whose tokens it is about.
+    pub issuer: Issuer,
     /// The name of its kind.
     pub kind: &'static str,
     /// What follows from it.
@@ -88,8 +90,8 @@ impl Effect {
 }
 
 impl Event {
-    pub(crate) const fn new(kind: &'static str, effect: Effect) -> Self {
-        Self { kind, effect, unresolved: None }
+    pub(crate) fn new(sender: &Sender, kind: &'static str, effect: Effect) -> Self {
+        Self { issuer: sender.issuer().clone(), kind, effect, unresolved: None }
     }
 
     /// Returns whether the event is about a user that it names by an alias alone, and the alias is not known, or was not looked up.
@@ -98,15 +100,16 @@ impl Event {
         self.unresolved.as_ref().is_some_and(|unresolved| unresolved.is_needed)
     }
 
-    fn resolve(&mut self, issuer: &Issuer, subjects_of: impl Fn(&Alias) -> Vec<Subject>) {
+    fn resolve(&mut self, subjects_of: impl Fn(&Issuer, &Alias) -> Vec<Subject>) {
         let Some(unresolved) = &self.unresolved else { return };
+        let subjects_of = |alias| subjects_of(&self.issuer, alias);
         let subjects: BTreeSet<_> = unresolved.aliases.iter().flat_map(subjects_of).collect();
         if subjects.is_empty() {
             return;
         }
         let Unresolved { issued_until, lapses_at, is_more, .. } = *unresolved;
         let target = |id| Target::Subject { id, issued_until };
-        let revoke = |id| Revocation { issuer: issuer.clone(), target: target(id), lapses_at };
+        let revoke = |id| Revocation { issuer: self.issuer.clone(), target: target(id), lapses_at };
         let found = subjects.into_iter().map(revoke);
         match &mut self.effect {
             Effect::Revoke(revocations) | Effect::RevokeMore(revocations) => revocations.extend(found),
@@ -118,18 +121,23 @@ impl Event {
 }
 
 impl Received {
-    /// Returns the aliases by which the events name users. Which subjects of the [issuer](Self::issuer) have them is for the application to
-    /// know: see [`Received::resolve`].
+    /// Returns the aliases by which the events name users, by the [issuer](Event::issuer) of their tokens. Which of its subjects have them is
+    /// for the application to know: see [`Received::resolve`].
     #[must_use]
-    pub fn aliases(&self) -> BTreeSet<Alias> {
-        let unresolved = self.events.iter().filter_map(|event| event.unresolved.as_ref());
-        unresolved.flat_map(|unresolved| unresolved.aliases.iter().cloned()).collect()
+    pub fn aliases(&self) -> BTreeMap<Issuer, BTreeSet<Alias>> {
+        let mut aliases = BTreeMap::<_, BTreeSet<_>>::new();
+        for event in &self.events {
+            let named = event.unresolved.iter().flat_map(|unresolved| &unresolved.aliases).cloned();
+            aliases.entry(event.issuer.clone()).or_default().extend(named);
+        }
+        aliases.retain(|_, aliases| !aliases.is_empty());
+        aliases
     }
 
-    /// Adds to each event the revocations for the subjects that have its aliases. Without any, the event stays as it is.
-    pub fn resolve(&mut self, subjects_of: impl Fn(&Alias) -> Vec<Subject>) {
+    /// Adds to each event the revocations for the subjects of an issuer that have its aliases. Without any, the event stays as it is.
+    pub fn resolve(&mut self, subjects_of: impl Fn(&Issuer, &Alias) -> Vec<Subject>) {
         for event in &mut self.events {
-            event.resolve(&self.issuer, &subjects_of);
+            event.resolve(&subjects_of);
         }
     }
 

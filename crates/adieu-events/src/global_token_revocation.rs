@@ -4,7 +4,7 @@ use adieu::{time::Timestamp, token::unambiguous_json};
 use serde_json::Value;
 
 use crate::{
-    Effect, Event, EventError, EventKind, Received, Receiver,
+    Effect, Event, EventError, EventKind, Received, Receiver, Sender,
     message::{is_named, text},
     subject::Named,
 };
@@ -25,14 +25,18 @@ impl Receiver {
     /// # Errors
     /// Returns the first rule that the request breaks. Only [`EventError::Message`] is about the token.
     pub fn global_token_revocation(&self, token: &str, body: &[u8], now: Timestamp) -> Result<Received, EventError> {
+        self.receive(token, |sender| sender.all_tokens(token, body, now))
+    }
+}
+
+impl Sender {
+    fn all_tokens(&self, token: &str, body: &[u8], now: Timestamp) -> Result<Vec<Event>, EventError> {
         let message = self.open(token, |typ| is_named(typ, "global-token-revocation+jwt"), now)?;
-        let sender = message.sender;
-        let endpoints: Vec<_> =
-            sender.audience.iter().filter(|audience| audience.ends_with(ENDPOINT)).cloned().collect();
+        let endpoints: Vec<_> = self.audience.iter().filter(|audience| audience.ends_with(ENDPOINT)).cloned().collect();
         message.require_audience(&endpoints)?;
         text(&message.claims, "sub")?;
         message.require_live(now)?;
-        if !sender.accepts(EventKind::GlobalTokenRevocation) {
+        if !self.accepts(EventKind::GlobalTokenRevocation) {
             return Err(EventError::NotAccepted);
         }
         let Ok(Value::Object(members)) = unambiguous_json(body) else {
@@ -42,9 +46,8 @@ impl Receiver {
             (Some(subject), None) | (None, Some(subject)) => subject,
             _ => return Err(EventError::Body("the body must have the member sub_id")),
         };
-        let named =
-            Named::read(subject, sender).map_err(|_| EventError::Body("the subject identifier is not valid"))?;
-        let unresolved = named.unresolved(sender, message.issued_at, now);
+        let named = Named::read(subject, self).map_err(|_| EventError::Body("the subject identifier is not valid"))?;
+        let unresolved = named.unresolved(self, message.issued_at, now);
         if named.subjects.is_empty() && unresolved.is_none() {
             return Err(match () {
                 () if named.is_unknown_format => {
@@ -54,12 +57,11 @@ impl Receiver {
                 () => EventError::NotAUser,
             });
         }
-        let subjects = named.subjects.into_iter().map(|id| sender.end_subject(id, message.issued_at, now));
+        let subjects = named.subjects.into_iter().map(|id| self.end_subject(id, message.issued_at, now));
         let effect = match subjects.collect::<Vec<_>>() {
             none if none.is_empty() => Effect::UnknownSubject,
             revocations => Effect::Revoke(revocations),
         };
-        let events = vec![Event { unresolved, ..Event::new(EventKind::GlobalTokenRevocation.as_str(), effect) }];
-        Ok(Received { issuer: sender.issuer().clone(), events })
+        Ok(vec![Event { unresolved, ..Event::new(self, EventKind::GlobalTokenRevocation.as_str(), effect) }])
     }
 }

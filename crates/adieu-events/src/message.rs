@@ -3,11 +3,11 @@
 use adieu::{
     Issuer, MAX_ID_BYTES,
     time::Timestamp,
-    token::{TokenError, dangerous},
+    token::{Decoder, TokenError, dangerous},
 };
 use serde_json::{Map, Value};
 
-use crate::{EventError, Sender, Webhook};
+use crate::{Event, EventError, Received, Sender, Webhook};
 
 /// Verifies the messages of the issuers that may send events.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +24,7 @@ pub(crate) struct Message<'r> {
 }
 
 impl Receiver {
-    /// Creates a receiver of the events of these issuers. Of two senders with the same issuer, the first counts.
+    /// Creates a receiver of the events of these issuers.
     #[must_use]
     pub fn new(senders: impl IntoIterator<Item = Sender>) -> Self {
         Self { senders: senders.into_iter().collect() }
@@ -34,7 +34,7 @@ impl Receiver {
     /// keys of that issuer.
     #[must_use]
     pub fn named_issuer(&self, message: &str) -> Option<&Issuer> {
-        self.named(message).map(Sender::issuer).ok()
+        self.named(message).ok()?.first().map(|sender| sender.event_issuer())
     }
 
     /// Returns the issuer whose webhooks have this name.
@@ -47,36 +47,65 @@ impl Receiver {
         self.senders.iter().find_map(|sender| Some((sender, sender.webhook_named(name)?)))
     }
 
-    fn named(&self, message: &str) -> Result<&Sender, TokenError> {
+    /// Returns the senders whose events are signed by the issuer that a message names: at least one.
+    fn named(&self, message: &str) -> Result<Vec<&Sender>, TokenError> {
         let unverified = dangerous::unverified_claims(message)?;
         let name = text(&unverified, "iss")?;
-        self.senders.iter().find(|sender| sender.issuer().as_str() == name).ok_or(TokenError::WrongIssuer)
+        let named: Vec<_> = self.senders.iter().filter(|sender| sender.event_issuer().as_str() == name).collect();
+        if named.is_empty() { Err(TokenError::WrongIssuer) } else { Ok(named) }
     }
 
-    /// Verifies a message with the keys of the issuer that it names, and checks `typ`, `iss`, `aud`, `iat` and `jti`.
+    /// Returns the events in a message for each of the senders that it may be from. `read` verifies it as a message of that sender.
+    ///
+    /// # Errors
+    /// If no sender accepts the message, or one of them lacks the key: what the message ends there would be lost.
+    pub(crate) fn receive(
+        &self,
+        message: &str,
+        read: impl Fn(&Sender) -> Result<Vec<Event>, EventError>,
+    ) -> Result<Received, EventError> {
+        let named = self.named(message)?;
+        let issuer = named.first().ok_or(TokenError::WrongIssuer)?.event_issuer().clone();
+        let (mut events, mut rejections) = (Vec::new(), Vec::new());
+        // All are asked, so that each set of keys knows which key it lacks.
+        for result in named.into_iter().map(read) {
+            match result {
+                Ok(of_sender) => events.extend(of_sender),
+                Err(error) => rejections.push(error),
+            }
+        }
+        rejections.sort_by_key(|error| !error.needs_keys());
+        match rejections.into_iter().next() {
+            Some(error) if events.is_empty() || error.needs_keys() => Err(error),
+            _ => Ok(Received { issuer, events }),
+        }
+    }
+}
+
+impl Sender {
+    /// Verifies a message with the keys of the issuer of the events, and checks `typ`, `iss`, `aud`, `iat` and `jti`.
     pub(crate) fn open(
         &self,
         message: &str,
         is_expected: fn(Option<&str>) -> bool,
         now: Timestamp,
     ) -> Result<Message<'_>, EventError> {
-        let sender = self.named(message)?;
-        let signed = sender.decoder.keys().verify_message(message)?;
+        let signed = self.event_decoder().keys().verify_message(message)?;
         if !is_expected(signed.typ.as_deref().map(without_prefix)) {
             return Err(TokenError::UnknownType.into());
         }
         let claims = signed.claims;
         // What selected the keys was read without verification.
-        if text(&claims, "iss")? != sender.issuer().as_str() {
+        if text(&claims, "iss")? != self.event_issuer().as_str() {
             return Err(TokenError::WrongIssuer.into());
         }
-        require_audience(&claims, &sender.audience)?;
+        require_audience(&claims, &self.audience)?;
         let jti = text(&claims, "jti")?;
         if jti.is_empty() || jti.len() > MAX_ID_BYTES {
             return Err(TokenError::InvalidClaim("jti").into());
         }
-        let issued_at = issued_at(&claims, sender, now)?;
-        Ok(Message { sender, claims, issued_at })
+        let issued_at = issued_at(&claims, self.event_decoder(), now)?;
+        Ok(Message { sender: self, claims, issued_at })
     }
 }
 
@@ -89,7 +118,7 @@ impl Message<'_> {
     /// Checks that the message has not expired.
     pub(crate) fn require_live(&self, now: Timestamp) -> Result<Timestamp, EventError> {
         let expires_at = time(&self.claims, "exp")?.ok_or(TokenError::MissingClaim("exp"))?;
-        if now >= expires_at.plus(self.sender.decoder.rules().leeway()) {
+        if now >= expires_at.plus(self.sender.event_decoder().rules().leeway()) {
             return Err(TokenError::Expired.into());
         }
         Ok(expires_at)
@@ -97,9 +126,13 @@ impl Message<'_> {
 }
 
 /// Returns the `iat`, which must be there, and at most as far in the future as the clock of the issuer may be ahead.
-pub(crate) fn issued_at(claims: &Map<String, Value>, sender: &Sender, now: Timestamp) -> Result<Timestamp, TokenError> {
+pub(crate) fn issued_at(
+    claims: &Map<String, Value>,
+    signer: &Decoder,
+    now: Timestamp,
+) -> Result<Timestamp, TokenError> {
     let issued_at = time(claims, "iat")?.ok_or(TokenError::MissingClaim("iat"))?;
-    if issued_at > now.plus(sender.decoder.rules().skew()) {
+    if issued_at > now.plus(signer.rules().skew()) {
         return Err(TokenError::NotYetValid);
     }
     Ok(issued_at)

@@ -4,10 +4,8 @@ use adieu::{revocation::Revocation, time::Timestamp, token::TokenError};
 use serde_json::{Map, Value};
 
 use crate::{
-    Effect, Event, EventError, EventKind, Received, Receiver, Sender,
-    event::Unresolved,
-    message::{Message, time},
-    subject::Named,
+    Effect, Event, EventError, EventKind, Received, Receiver, Sender, event::Unresolved, message::Message,
+    subject::Named, webhook::time_of,
 };
 
 /// The prefix of the events about the stream itself.
@@ -24,36 +22,42 @@ impl Receiver {
     /// # Errors
     /// Returns the first rule that the token breaks.
     pub fn security_event(&self, token: &str, now: Timestamp) -> Result<Received, EventError> {
+        self.receive(token, |sender| sender.security_events(token, now))
+    }
+}
+
+impl Sender {
+    fn security_events(&self, token: &str, now: Timestamp) -> Result<Vec<Event>, EventError> {
         let message = self.open(token, |typ| typ.is_some_and(|typ| typ.eq_ignore_ascii_case("secevent+jwt")), now)?;
         let events = match message.claims.get("events") {
             Some(Value::Object(events)) if !events.is_empty() => events,
             Some(_) => return Err(TokenError::InvalidClaim("events").into()),
             None => return Err(TokenError::MissingClaim("events").into()),
         };
-        let events = events.iter().map(|(uri, payload)| event(&message, uri, payload, now));
-        Ok(Received { issuer: message.sender.issuer().clone(), events: events.collect::<Result<_, _>>()? })
+        events.iter().map(|(uri, payload)| event(&message, uri, payload, now)).collect()
     }
 }
 
 fn event(message: &Message<'_>, uri: &str, payload: &Value, now: Timestamp) -> Result<Event, EventError> {
     let Value::Object(payload) = payload else { return Err(TokenError::InvalidClaim("events").into()) };
-    let Some(kind) = EventKind::from_uri(uri) else { return Ok(about_the_stream(uri, payload)) };
+    let sender = message.sender;
+    let Some(kind) = EventKind::from_uri(uri) else { return Ok(about_the_stream(sender, uri, payload)) };
     match () {
-        () if !message.sender.accepts(kind) => Ok(Event::new(kind.as_str(), Effect::Ignored)),
-        () if !ends_sessions(kind, payload) => Ok(Event::new(kind.as_str(), Effect::Nothing)),
+        () if !sender.accepts(kind) => Ok(Event::new(sender, kind.as_str(), Effect::Ignored)),
+        () if !ends_sessions(kind, payload) => Ok(Event::new(sender, kind.as_str(), Effect::Nothing)),
         () => {
             // In events from before the final specifications, each event has its own subject.
             let subject = message.claims.get("sub_id").or_else(|| payload.get("subject"));
-            let named = Named::read(subject.ok_or(TokenError::MissingClaim("sub_id"))?, message.sender)?;
-            // No later than the token was issued, by the same clock; some senders write milliseconds.
-            let happened_at = time(payload, "event_timestamp").ok().flatten();
+            let named = Named::read(subject.ok_or(TokenError::MissingClaim("sub_id"))?, sender)?;
+            // No later than the token was issued, by the same clock. Some senders write milliseconds.
+            let happened_at = payload.get("event_timestamp").and_then(time_of);
             let happened_at = happened_at.map_or(message.issued_at, |at| at.min(message.issued_at));
-            Ok(end(kind, &named, message.sender, happened_at, now))
+            Ok(end(kind, &named, sender, happened_at, now))
         }
     }
 }
 
-fn about_the_stream(uri: &str, payload: &Map<String, Value>) -> Event {
+fn about_the_stream(sender: &Sender, uri: &str, payload: &Map<String, Value>) -> Event {
     let (kind, effect) = match uri.strip_prefix(SSF) {
         Some("verification") => ("verification", Effect::Nothing),
         Some("stream-updated") => match payload.get("status").and_then(Value::as_str) {
@@ -62,7 +66,7 @@ fn about_the_stream(uri: &str, payload: &Map<String, Value>) -> Event {
         },
         _ => (UNKNOWN, Effect::Ignored),
     };
-    Event::new(kind, effect)
+    Event::new(sender, kind, effect)
 }
 
 /// Returns whether an event ends sessions. What it says is weighed as far as it is certain: a new credential takes none away, and a device
@@ -96,5 +100,5 @@ fn end(kind: EventKind, named: &Named, sender: &Sender, happened_at: Timestamp, 
     };
     let unresolved = named.unresolved(sender, happened_at, now).filter(|_| ends_subjects);
     let unresolved = unresolved.map(|unresolved| Unresolved { is_more, ..unresolved });
-    Event { unresolved, ..Event::new(kind.as_str(), effect) }
+    Event { unresolved, ..Event::new(sender, kind.as_str(), effect) }
 }

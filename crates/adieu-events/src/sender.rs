@@ -11,10 +11,11 @@ use adieu::{
 
 use crate::{EventKind, Webhook};
 
-/// An issuer that may send events about its own tokens.
+/// An issuer that may send events about its own tokens, itself or through [another issuer](Sender::with_event_issuer).
 #[derive(Debug, Clone)]
 pub struct Sender {
     pub(crate) decoder: Arc<Decoder>,
+    event_decoder: Option<Arc<Decoder>>,
     pub(crate) audience: Vec<String>,
     accepts: Vec<EventKind>,
     scope: LogoutScope,
@@ -37,7 +38,18 @@ impl Sender {
     /// issuer.
     #[must_use]
     pub fn new(decoder: Arc<Decoder>) -> Self {
-        Self { decoder, audience: Vec::new(), accepts: Vec::new(), scope: LogoutScope::Session, webhook: None }
+        let (audience, accepts, scope) = (Vec::new(), Vec::new(), LogoutScope::Session);
+        Self { decoder, event_decoder: None, audience, accepts, scope, webhook: None }
+    }
+
+    /// Accepts the events about the tokens of this sender from another issuer, and no longer from that of the tokens. The decoder has the
+    /// name and the keys of that other issuer, and the rules about its clock. Webhooks stay as they are.
+    ///
+    /// For providers that sign events as the organization, and tokens as one of its authorization servers. Several senders may have the
+    /// same: a message is then about the tokens of each that accepts it.
+    #[must_use]
+    pub fn with_event_issuer(self, decoder: Arc<Decoder>) -> Self {
+        Self { event_decoder: Some(decoder), ..self }
     }
 
     /// Adds an audience of this receiver, such as the client id that it has at the provider. A message must have at least one in its `aud`.
@@ -70,10 +82,20 @@ impl Sender {
         self.webhook.as_ref().filter(|(own, _)| own == name).map(|(_, webhook)| webhook)
     }
 
-    /// Returns the issuer.
+    /// Returns the issuer of the tokens.
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
         self.decoder.rules().issuer()
+    }
+
+    /// Returns the issuer that signs the events.
+    #[must_use]
+    pub fn event_issuer(&self) -> &Issuer {
+        self.event_decoder().rules().issuer()
+    }
+
+    pub(crate) fn event_decoder(&self) -> &Decoder {
+        self.event_decoder.as_deref().unwrap_or(&self.decoder)
     }
 
     pub(crate) fn accepts(&self, kind: EventKind) -> bool {

@@ -41,6 +41,10 @@ impl Named {
     pub(crate) fn read(identifier: &Value, sender: &Sender) -> Result<Self, TokenError> {
         let mut named = Self::default();
         let members = object(identifier)?;
+        if is_complex_without_format(members) {
+            named.add_complex(members, sender)?;
+            return Ok(named);
+        }
         match &*format(members)? {
             "complex" => named.add_complex(members, sender)?,
             "aliases" => named.add_aliases(members, sender, Role::Any)?,
@@ -107,7 +111,10 @@ impl Named {
         role: Role,
     ) -> Result<(), TokenError> {
         let member = |name| text(members, name).map_err(|_| INVALID);
-        let is_of_sender = || member("iss").map(|issuer| issuer == sender.issuer().as_str());
+        let is_of_sender = || {
+            let issuers = [sender.issuer(), sender.event_issuer()];
+            member("iss").map(|issuer| issuers.into_iter().any(|known| known.as_str() == issuer))
+        };
         match format {
             "iss_sub" => {
                 let subject = Subject::new(member("sub")?).map_err(|_| INVALID)?;
@@ -160,4 +167,9 @@ fn format(members: &Map<String, Value>) -> Result<String, TokenError> {
         (None, Some(Value::String(format))) => Ok(format.replace('-', "_")),
         _ => Err(INVALID),
     }
+}
+
+/// Returns whether this is a complex subject of a draft of SSF, which does not say so: it has an identifier in each member.
+fn is_complex_without_format(members: &Map<String, Value>) -> bool {
+    !members.contains_key("format") && !members.contains_key("subject_type") && members.values().any(Value::is_object)
 }

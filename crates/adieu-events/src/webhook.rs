@@ -164,10 +164,11 @@ impl Webhook {
 }
 
 /// Reads a time in seconds, in milliseconds or as in RFC 3339.
-fn time_of(value: &Value) -> Option<Timestamp> {
+pub(crate) fn time_of(value: &Value) -> Option<Timestamp> {
     let seconds = match value {
         Value::String(text) => OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp().try_into().ok()?,
-        value => match value.as_u64()? {
+        // The conversion saturates, and is exact enough: the latest date is far below 2^53.
+        value => match value.as_u64().or(value.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64))? {
             milliseconds @ MILLISECONDS.. => milliseconds / 1000,
             seconds => seconds,
         },
@@ -192,7 +193,9 @@ mod tests {
             (json!("1960-01-15T08:00:00Z"), None),
             (json!("yesterday"), None),
             (json!(-1), None),
-            (json!(1.5), None),
+            (json!(1.5), Some(1)),
+            (json!(1_800_000_000_999.5), Some(1_800_000_000)),
+            (json!(-0.5), None),
             (json!(null), None),
         ] {
             assert_eq!(time_of(&value).map(Timestamp::as_unix), seconds, "{value}");

@@ -40,7 +40,7 @@ impl Receiver {
     ) -> Result<Received, EventError> {
         let (sender, webhook) = self.webhook_named(name).ok_or(EventError::UnknownWebhook)?;
         let (content, signed_at) = open(webhook, sender, header, body, now)?;
-        let event = Event::new(KIND, effect(webhook, sender, &content, signed_at, now));
+        let event = Event::new(sender, KIND, effect(webhook, sender, &content, signed_at, now));
         Ok(Received { issuer: sender.issuer().clone(), events: vec![event] })
     }
 }
@@ -98,7 +98,7 @@ fn hanko_token(sender: &Sender, body: &[u8], now: Timestamp) -> Result<(Value, T
     if signed.claims.get("iss").is_some_and(|name| name != sender.issuer().as_str()) {
         return Err(TokenError::WrongIssuer.into());
     }
-    let issued_at = recent(issued_at(&signed.claims, sender, now)?.as_unix(), now)?;
+    let issued_at = recent(issued_at(&signed.claims, &sender.decoder, now)?.as_unix(), now)?;
     let message = Message { sender, claims: signed.claims, issued_at };
     message.require_audience(&sender.audience)?;
     message.require_live(now)?;

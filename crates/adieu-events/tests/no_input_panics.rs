@@ -175,8 +175,8 @@ proptest! {
         let issued_at = NOW.as_unix() - age;
         let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "iat": issued_at, "jti": "1", "sub_id": subject, "events": {uri: payload}});
         if let Ok(mut received) = receiver().security_event(&signed("secevent+jwt", &claims), NOW) {
-            let aliases = received.aliases();
-            received.resolve(|alias| vec![Subject::new(alias.value()).unwrap()]);
+            let aliases: Vec<_> = received.aliases().into_values().flatten().collect();
+            received.resolve(|_, alias| vec![Subject::new(alias.value()).unwrap()]);
             let ended = received.revocations();
             for alias in aliases {
                 let is_it = |revocation: &Revocation| matches!(&revocation.target, Target::Subject { id, .. } if id.as_str() == alias.value());

@@ -10,7 +10,7 @@
 mod store;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState},
     sync::{
@@ -191,17 +191,19 @@ impl Aliases {
     /// # Errors
     /// Fails if the store cannot be read.
     pub(crate) async fn resolve(&self, received: &mut Received) -> Result<(), Error> {
-        let aliases = received.aliases();
-        if aliases.is_empty() {
-            return Ok(());
+        let mut all_known = BTreeMap::new();
+        for (issuer, aliases) in received.aliases() {
+            // First those in the queue, which leave it once they are in the store.
+            let here = self.shared.pending_of(&issuer, &aliases);
+            let mut known = self.shared.store.subjects_with(&issuer, aliases.into_iter().collect()).await?;
+            for (alias, subject) in here {
+                known.entry(alias).or_default().push(subject);
+            }
+            all_known.insert(issuer, known);
         }
-        // First those in the queue, which leave it once they are in the store.
-        let here = self.shared.pending_of(&received.issuer, &aliases);
-        let mut known = self.shared.store.subjects_with(&received.issuer, aliases.into_iter().collect()).await?;
-        for (alias, subject) in here {
-            known.entry(alias).or_default().push(subject);
-        }
-        received.resolve(|alias| known.get(alias).cloned().unwrap_or_default());
+        received.resolve(|issuer, alias| {
+            all_known.get(issuer).and_then(|known| known.get(alias)).cloned().unwrap_or_default()
+        });
         Ok(())
     }
 

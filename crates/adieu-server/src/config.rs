@@ -27,8 +27,8 @@ use confique::Config;
 
 pub use address::{Address, RedisAddress, StoreAddress, redacted};
 pub use claim_path::ClaimPath;
-pub use issuer::TrustedIssuer;
 use issuer::issuers;
+pub use issuer::{EventIssuer, TrustedIssuer};
 pub use issuer_webhook::{IssuerWebhook, WebhookPreset};
 pub use listen::{ListenAddress, SocketMode, TrustedProxy};
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SECRET_VARIABLE, SettingError};
@@ -143,6 +143,7 @@ pub struct Settings {
     /// leads into an object, as in `?claim=` of `/verify`),
     /// `accept_missing_type`, `accept_missing_token_id` and `accept_integer_subject`; and for logouts at the issuer that reach this
     /// server (docs/events.md): `events = ["backchannel-logout"]`, `event_audience = ["client-id"]`,
+    /// `event_issuer = { discovery = "https://shop.okta.com" }` if another issuer signs them, with `discovery` or `name` and `jwks_url`,
     /// `logout_scope` ("session" or "subject"), `alias_claims` ("email" and "phone_number": those of its tokens from which users are known whom
     /// its events name by them; none by default), and
     /// `webhook = { name = "clerk", preset = "clerk", secret_file = "/etc/adieu/clerk.secret" }`.

@@ -8,7 +8,7 @@
 //! 4. **Keys may be newer than those known here.** A message with an unknown key waits until the issuer's keys have been read again.
 //!    If they can't be read, the answer says that the message may come again.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
 use adieu::{
     Issuer,
@@ -19,6 +19,7 @@ use adieu::{
 use adieu_client::KeyFollower;
 use adieu_events::{Effect, Event, EventError, Received, Receiver};
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
@@ -57,12 +58,13 @@ struct Senders {
 
 impl Senders {
     fn new(trusted: &Trusted, quota: Rate) -> Self {
-        Self { receiver: Receiver::new(trusted.senders()), key_followers: trusted.key_followers(), quota }
+        Self { receiver: Receiver::new(trusted.senders()), key_followers: trusted.event_key_followers(), quota }
     }
 
-    /// Returns the follower of the keys of the issuer that a message names.
-    fn follower(&self, named: Option<&Issuer>) -> Option<&KeyFollower> {
-        self.key_followers.iter().find(|(issuer, _)| Some(issuer) == named).map(|(_, follower)| &**follower)
+    /// Returns the followers of the keys of the issuer that a message names.
+    fn followers(&self, named: Option<&Issuer>) -> Vec<&KeyFollower> {
+        let named = self.key_followers.iter().filter(|(issuer, _)| Some(issuer) == named);
+        named.map(|(_, follower)| &**follower).collect()
     }
 }
 
@@ -111,13 +113,13 @@ impl Events {
         let senders = self.senders.load_full();
         let receiver = &senders.receiver;
         let mut result = self.verify_once(receiver, &verify).await?;
-        if result.as_ref().is_err_and(EventError::needs_keys)
-            && let Some(follower) = senders.follower(named(receiver))
-        {
+        let followers = senders.followers(named(receiver));
+        if result.as_ref().is_err_and(EventError::needs_keys) && !followers.is_empty() {
             let Ok(_place) = self.waiting_for_keys.try_acquire() else {
                 return Err(keys_unknown(named(receiver)));
             };
-            let were_read = timeout(KEYS_TIMEOUT, follower.read_again()).await.is_ok();
+            let were_read =
+                timeout(KEYS_TIMEOUT, join_all(followers.iter().map(|keys| keys.read_again()))).await.is_ok();
             result = self.verify_once(receiver, &verify).await?;
             if !were_read && result.as_ref().is_err_and(EventError::needs_keys) {
                 return Err(keys_unknown(named(receiver)));
@@ -148,7 +150,7 @@ fn keys_unknown(named: Option<&Issuer>) -> Rejection {
 }
 
 /// Looks up whom the events of a message name by aliases, makes its revocations durable, and records and counts its events. Returns whether
-/// every event has its subject.
+/// an event has its subject.
 pub(crate) async fn take_effect(
     mut received: Received,
     aliases: &Aliases,
@@ -161,35 +163,35 @@ pub(crate) async fn take_effect(
     if !revocations.is_empty() {
         sessions.append(revocations).await?;
     }
-    for event in &received.events {
+    // A subject that one of several issuers has need not be known to the others.
+    let known: HashSet<_> = received.events.iter().filter(|event| !is_unknown(event)).map(|event| event.kind).collect();
+    let is_of_another = |event: &Event| event.effect.revocations().is_empty() && known.contains(event.kind);
+    for event in received.events.iter().filter(|event| !(is_unknown(event) && is_of_another(event))) {
         let (kind, outcome) = (event.kind, event.effect.as_str());
-        metrics.event_received(&received.issuer, kind, outcome);
+        metrics.event_received(&event.issuer, kind, outcome);
         if event.effect == Effect::StreamStopped {
             tracing::warn!(issuer = %received.issuer, "the issuer has stopped its stream of events");
         }
-        let entry = |outcome| Entry {
-            issuer: Some(received.issuer.clone()),
-            received: Some((kind, outcome)),
-            ..Entry::default()
-        };
+        let entry =
+            |outcome| Entry { issuer: Some(event.issuer.clone()), received: Some((kind, outcome)), ..Entry::default() };
         for revocation in event.effect.revocations() {
             with_target(entry(outcome), revocation).note(audit::Event::EventReceived, address);
         }
         if is_unknown(event) {
             let unknown = Effect::UnknownSubject.as_str();
             if outcome != unknown {
-                metrics.event_received(&received.issuer, kind, unknown);
+                metrics.event_received(&event.issuer, kind, unknown);
             }
             entry(unknown).note(audit::Event::EventReceived, address);
             let why = match event.has_unknown_alias() {
                 true => "an event does not end its subject, as the alias is not known",
                 false => "an event ends nothing, as its subject is of a form that is not in tokens",
             };
-            tracing::warn!(issuer = %received.issuer, kind, "{why}");
+            tracing::warn!(issuer = %event.issuer, kind, "{why}");
         }
     }
     audit::durable().await;
-    Ok(!received.events.iter().any(is_unknown))
+    Ok(received.events.iter().any(|event| !is_unknown(event)))
 }
 
 fn is_unknown(event: &Event) -> bool {

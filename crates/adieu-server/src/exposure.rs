@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::{
-    config::{ListenAddress, Settings},
+    config::{ListenAddress, Settings, TrustedIssuer},
     high_water,
     store::store_file,
 };
@@ -23,11 +23,11 @@ pub fn exposures(settings: &Settings) -> Vec<String> {
 #[must_use]
 pub fn exposed_on_the_network(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
-    let urls =
-        settings.trusted_issuer.iter().filter_map(|issuer| issuer.jwks_url.as_deref().or(issuer.discovery.as_deref()));
-    for (setting, url) in urls.map(|url| ("jwks_url", url)).chain(settings.follow.as_deref().map(|url| ("follow", url)))
-    {
-        if let Some(host) = plain_host(url) {
+    let of_tokens = |issuer: &TrustedIssuer| issuer.jwks_url.clone().or(issuer.discovery.clone());
+    let of_events = |issuer: &TrustedIssuer| issuer.event_issuer.as_ref().map(|issuer| issuer.url().to_owned());
+    let urls = settings.trusted_issuer.iter().flat_map(|issuer| of_tokens(issuer).into_iter().chain(of_events(issuer)));
+    for (setting, url) in urls.map(|url| ("jwks_url", url)).chain(settings.follow.clone().map(|url| ("follow", url))) {
+        if let Some(host) = plain_host(&url) {
             found.push(match setting {
                 "follow" => format!(
                     "follow goes to {host} over http://, where the client's secret can be read and revocations can be left \

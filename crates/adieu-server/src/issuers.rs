@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use crate::{
     aliases::AliasClaim,
-    config::{IssuerWebhook, Settings, TrustedIssuer, WebhookPreset},
+    config::{EventIssuer, IssuerWebhook, Settings, TrustedIssuer, WebhookPreset},
     secret_file,
 };
 
@@ -34,6 +34,8 @@ struct Trust {
     decoder: Arc<Decoder>,
     /// Kept for as long as the decoder is used.
     follower: Option<Arc<KeyFollower>>,
+    /// The keys and rules of events that another issuer signs.
+    events: Option<(Arc<Decoder>, Arc<KeyFollower>)>,
 }
 
 impl Trusted {
@@ -51,8 +53,8 @@ impl Trusted {
                 Some(unchanged) => Arc::clone(unchanged),
                 None => Arc::new(trust(issuer, settings, known.map(|known| &**known))?),
             };
-            if !issuer.events.is_empty() || issuer.webhook.is_some() {
-                let sender = sender(issuer, &trust.decoder);
+            if issuer.sends() {
+                let sender = sender(issuer, &trust);
                 this.senders.push(sender.with_context(|| format!("trusted_issuer {:?}", issuer.name))?);
             }
             this.issuers.push(trust);
@@ -68,8 +70,16 @@ impl Trusted {
     /// Returns the followers of the keys that issuers publish.
     #[must_use]
     pub fn key_followers(&self) -> Vec<(Issuer, Arc<KeyFollower>)> {
-        let follower = |trust: &Arc<Trust>| Some((trust.decoder.rules().issuer().clone(), trust.follower.clone()?));
-        self.issuers.iter().filter_map(follower).collect()
+        self.issuers.iter().flat_map(|trust| trust.of_tokens().into_iter().chain(trust.of_events())).collect()
+    }
+
+    /// Returns the followers of the keys that verify events. An issuer has several if it signs those of several.
+    pub(crate) fn event_key_followers(&self) -> Vec<(Issuer, Arc<KeyFollower>)> {
+        let followers = |trust: &Arc<Trust>| {
+            let by_issuer = trust.events.is_none() || trust.settings.webhook.is_some();
+            trust.of_events().into_iter().chain(trust.of_tokens().filter(|_| by_issuer))
+        };
+        self.issuers.iter().filter(|trust| trust.settings.sends()).flat_map(followers).collect()
     }
 
     /// Returns the claims of each issuer from which aliases are recorded.
@@ -83,6 +93,17 @@ impl Trusted {
     #[must_use]
     pub fn senders(&self) -> Vec<Sender> {
         self.senders.clone()
+    }
+}
+
+impl Trust {
+    fn of_tokens(&self) -> Option<(Issuer, Arc<KeyFollower>)> {
+        Some((self.decoder.rules().issuer().clone(), self.follower.clone()?))
+    }
+
+    fn of_events(&self) -> Option<(Issuer, Arc<KeyFollower>)> {
+        let (decoder, follower) = self.events.as_ref()?;
+        Some((decoder.rules().issuer().clone(), Arc::clone(follower)))
     }
 }
 
@@ -115,12 +136,32 @@ fn trust(issuer: &TrustedIssuer, settings: &Settings, known: Option<&Trust>) -> 
             Ok((decoder, Some(Arc::new(follower))))
         }
     };
-    let (decoder, follower) = trust().with_context(|| format!("trusted_issuer {:?}", issuer.name))?;
-    Ok(Trust { settings: issuer.clone(), decoder, follower })
+    let name = || format!("trusted_issuer {:?}", issuer.name);
+    let (decoder, follower) = trust().with_context(name)?;
+    let events = issuer.event_issuer.as_ref().map(|settings| event_issuer(settings, decoder.rules()));
+    let events = events.transpose().context("event_issuer").with_context(name)?;
+    Ok(Trust { settings: issuer.clone(), decoder, follower, events })
 }
 
-fn sender(issuer: &TrustedIssuer, decoder: &Arc<Decoder>) -> anyhow::Result<Sender> {
-    let sender = Sender::new(Arc::clone(decoder)).with_logout_scope(issuer.logout_scope);
+/// Builds the decoder for events that another issuer signs than the tokens, and follows its keys. Their clocks are the same.
+fn event_issuer(settings: &EventIssuer, of_tokens: &Rules) -> anyhow::Result<(Arc<Decoder>, Arc<KeyFollower>)> {
+    let name = Issuer::new(settings.name())?;
+    let source = match settings.discovery {
+        Some(_) => KeySource::discover(name.clone())?,
+        None => KeySource::new(settings.url())?,
+    };
+    let rules = Rules::new(name).with_leeway(of_tokens.leeway())?.with_skew(of_tokens.skew())?;
+    let decoder = Arc::new(Decoder::new(rules, KeySet::pending()));
+    let follower = KeyFollower::start(Arc::clone(&decoder), source)?;
+    Ok((decoder, Arc::new(follower)))
+}
+
+fn sender(issuer: &TrustedIssuer, trust: &Trust) -> anyhow::Result<Sender> {
+    let sender = Sender::new(Arc::clone(&trust.decoder)).with_logout_scope(issuer.logout_scope);
+    let sender = match &trust.events {
+        Some((decoder, _)) => sender.with_event_issuer(Arc::clone(decoder)),
+        None => sender,
+    };
     let sender = issuer.event_audience.iter().fold(sender, Sender::with_audience);
     let sender = sender.accepting(issuer.events.iter().copied());
     Ok(match &issuer.webhook {

@@ -86,6 +86,9 @@ pub struct TrustedIssuer {
     /// The audiences of this server in events, such as its client id at the issuer.
     #[serde(default)]
     pub event_audience: Vec<String>,
+    /// The issuer that signs its events, if it is another.
+    #[serde(default)]
+    pub event_issuer: Option<EventIssuer>,
     /// What an event about one session ends: the session, or its whole subject.
     #[serde(default, deserialize_with = "scope")]
     pub logout_scope: LogoutScope,
@@ -95,6 +98,42 @@ pub struct TrustedIssuer {
     /// The webhooks that it sends.
     #[serde(default)]
     pub webhook: Option<IssuerWebhook>,
+}
+
+/// Another issuer, which signs the events of a trusted issuer, and the source of its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventIssuer {
+    /// The claim `iss` of events; not given: that of `discovery`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The URL of an OpenID provider, whose metadata says where it publishes its public keys.
+    #[serde(default)]
+    pub discovery: Option<String>,
+    /// The URL where it publishes its public keys.
+    #[serde(default)]
+    pub jwks_url: Option<String>,
+}
+
+impl EventIssuer {
+    /// Returns the URL of the keys, or of the metadata that says where they are.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.jwks_url.as_deref().or(self.discovery.as_deref()).unwrap_or_default()
+    }
+
+    /// Returns the claim `iss` of events.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_deref().or(self.discovery.as_deref()).unwrap_or_default()
+    }
+
+    fn is_whole(&self) -> bool {
+        let Self { name, discovery, jwks_url } = self;
+        name.is_some() == jwks_url.is_some()
+            && discovery.is_some() != jwks_url.is_some()
+            && (1..=MAX_ID_BYTES).contains(&self.name().len())
+    }
 }
 
 fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
@@ -146,6 +185,11 @@ const fn a_few_seconds() -> Duration {
 }
 
 impl TrustedIssuer {
+    /// Returns whether it may send events or webhooks.
+    pub(crate) const fn sends(&self) -> bool {
+        !self.events.is_empty() || self.webhook.is_some()
+    }
+
     /// Returns why these settings contradict each other, if they do.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
         if !(1..=MAX_ID_BYTES).contains(&self.name.len()) {
@@ -168,6 +212,17 @@ impl TrustedIssuer {
         }
         if self.events.is_empty() && !self.alias_claims.is_empty() {
             return Some("alias_claims are for events");
+        }
+        if let Some(issuer) = &self.event_issuer {
+            if self.events.is_empty() {
+                return Some("event_issuer is for events");
+            }
+            if !issuer.is_whole() {
+                return Some("event_issuer has either discovery, or name and jwks_url");
+            }
+            if issuer.name() == self.name {
+                return Some("event_issuer is for events that another issuer signs");
+            }
         }
         if let Some(wrong) = self.webhook.as_ref().and_then(IssuerWebhook::contradiction) {
             return Some(wrong);

@@ -10,6 +10,7 @@ mod clients;
 mod concurrent_changes;
 mod cookies;
 mod documentation;
+mod events_of_another_issuer;
 mod every_path_asks_the_same_evaluator;
 mod everywhere;
 mod feed;
