@@ -35,6 +35,7 @@ mod wait;
 pub use certificate::make_certificate;
 pub use folder::Copy;
 pub use pgbouncer::PgBouncer;
+pub use port::Port;
 pub use postgres::{POSTGRES_PROGRAMS, Postgres, PostgresEngine};
 pub use program::Program;
 pub use redis::{REDIS_PROGRAM, Redis, RedisEngine};

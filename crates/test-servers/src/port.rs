@@ -10,14 +10,19 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A port that no other test gets while this value lives, even while no process listens on it.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     number: u16,
     /// Locked. Servers do not inherit files that are opened here.
     _claim: File,
 }
 
 impl Port {
-    pub(crate) fn find() -> Self {
+    /// Finds a free port.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn find() -> Self {
         let claims = std::env::temp_dir().join("adieu-test-ports");
         std::fs::create_dir_all(&claims).expect("a folder for claims of ports");
         for _ in 0..1_000 {
@@ -30,7 +35,9 @@ impl Port {
         panic!("no free port between {} and {}", PORTS.start, PORTS.end);
     }
 
-    pub(crate) fn number(&self) -> u16 {
+    /// Returns its number.
+    #[must_use]
+    pub fn number(&self) -> u16 {
         self.number
     }
 }

@@ -10,3 +10,4 @@ mod key;
 mod logout;
 mod provider;
 mod tokens;
+mod walk;

@@ -10,10 +10,10 @@ use tokio::{
 };
 
 /// The provider, with one user who has logged in in two browsers; killed when dropped.
-struct Provider {
-    issuer: String,
+pub(crate) struct Provider {
+    pub(crate) issuer: String,
     /// The access tokens of the browsers.
-    tokens: [String; 2],
+    pub(crate) tokens: [String; 2],
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     _process: Child,
@@ -22,7 +22,7 @@ struct Provider {
 
 impl Provider {
     /// Starts a provider that sends logout tokens to this URL.
-    async fn start(backchannel_logout_uri: &str) -> Self {
+    pub(crate) async fn start(backchannel_logout_uri: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         // Beside the packages, where Node looks for them.
         let installed = root.join("../../clients/node/node_modules");
@@ -40,7 +40,7 @@ impl Provider {
     }
 
     /// Logs the user out in the first browser.
-    async fn log_out(&mut self) {
+    pub(crate) async fn log_out(&mut self) {
         self.input.write_all(b"\n").await.unwrap();
         assert_eq!(next(&mut self.output).await, json!({ "status": 200 }));
     }
