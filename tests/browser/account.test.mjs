@@ -1,8 +1,10 @@
 /** Stories of the account page in Chromium: `node --test tests/browser/*.test.mjs`. */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { eventually } from '../../clients/node/test/support/node.js';
@@ -85,6 +87,51 @@ test('a person registers, and changes the password, which ends the other session
   assert.equal((await fetch(`${node.url}/login`, {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ username: 'ana', password: 'a new password' }),
   })).status, 200);
+});
+
+/** Returns settings with an audit file. @param {import('node:test').TestContext} t */
+function audited(t) {
+  const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  return { audit_log: join(folder, 'audit.jsonl') };
+}
+
+test('a person sees what has happened to the account', async (t) => {
+  const node = await start(t, { ...audited(t), rotation_grace: '0s' });
+  const stolen = await node.logIn('jose');
+  await node.post('/refresh', { token: stolen.refresh });
+  await assert.rejects(node.post('/refresh', { token: stolen.refresh }), /401/);
+  const admin = await node.logInAsAdmin('ana');
+  await session(node, 'jose', DEVICES.curl, '192.0.2.77');
+  const context = await person(t, node.url, { userAgent: DEVICES.firefox, errors: /status of 401/ });
+  const page = await logIn(context, 'jose', 'wrong');
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  const events = page.locator('#events li');
+  const texts = async () => (await events.locator('p:first-child').allInnerTexts());
+  await events.first().waitFor();
+  assert.deepEqual(await texts(), [
+    'Logged in', 'Wrong password entered', 'Logged in', 'Session ended because an old refresh token was used again', 'Logged in', 'Account created',
+  ]);
+  assert.match(await events.nth(2).innerText(), /192\.0\.2\.77 · just now/);
+
+  const headers = { authorization: `Bearer ${admin.access}` };
+  const { sessions } = /** @type {any} */ (await (await fetch(`${node.url}/admin/sessions`, { headers })).json());
+  const { id } = sessions.find((/** @type {any} */ listed) => listed.user_agent === DEVICES.curl);
+  const ended = await fetch(`${node.url}/sessions/${id}`, { method: 'DELETE', headers });
+  assert.equal(ended.status, 200);
+  // A form that stays on the page shows what it has done; what renews the page leaves the events as they are.
+  await page.locator('summary', { hasText: 'Change password' }).click();
+  await page.getByLabel('Current password').fill(PASSWORD);
+  await page.getByLabel('New password').fill('a new password');
+  await page.getByRole('button', { name: 'Change password' }).click();
+  await events.getByText('Password changed').waitFor();
+  assert.deepEqual((await texts()).slice(0, 3), ['Password changed', 'Logged out by an administrator', 'Logged in']);
+  const renewed = page.waitForResponse(/renew/);
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await (await renewed).finished();
+  await page.evaluate(() => new Promise((resolve) => setTimeout(resolve)));
+  assert.equal((await texts())[0], 'Password changed');
 });
 
 test('a user who must change the password does so before the login', async (t) => {
@@ -225,7 +272,7 @@ test('what comes from outside is shown as text', async (t) => {
 
 for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
   test(`axe-core reports nothing, ${colorScheme}`, async (t) => {
-    const node = await start(t);
+    const node = await start(t, audited(t));
     await session(node, 'jose', DEVICES.iphone);
     const errors = /status of 401/;
     const context = await person(t, node.url, { colorScheme, bypassCSP: true, reducedMotion: 'reduce', errors });
@@ -242,6 +289,7 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
     const account = await logIn(context, 'jose');
     await account.getByRole('button', { name: 'Log out Safari' }).click();
     await account.getByText('ended just now').waitFor();
+    await account.getByRole('heading', { name: 'Recent events' }).waitFor();
     for (const summary of await account.locator('summary').all()) {
       await summary.click();
       await account.evaluate(AXE);

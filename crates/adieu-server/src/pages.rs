@@ -28,10 +28,12 @@ use askama::Template;
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-pub(crate) use account::{AccountPage, Area, Entry, EntryPage, Form, NoticePage, ResumePage, SessionRow};
+pub(crate) use account::{
+    AccountPage, Area, Entry, EntryPage, EventRow, Events, Form, NoticePage, ResumePage, SessionRow,
+};
 pub(crate) use assets::{Asset, VERSION};
 pub(crate) use console::*;
-pub(crate) use language::{ConsoleMessages, Language, Messages, short};
+pub(crate) use language::{ConsoleMessages, EventMessages, Language, Messages, short};
 
 /// The random value that lets the style and the scripts of one response run (CSP Level 3 §2.3.1).
 #[derive(Debug)]

@@ -24,6 +24,7 @@ use axum::{
     routing::get,
 };
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::Api;
 use crate::{
@@ -38,6 +39,8 @@ use crate::{
 struct Pages {
     api: Api,
     guard: Guard,
+    /// Permits for searches of the audit trail by users.
+    searches: Arc<Semaphore>,
 }
 
 impl FromRef<Pages> for Api {
@@ -75,7 +78,7 @@ pub(super) fn router(api: Api) -> Result<Router, adieu::Error> {
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(from_fn(reject_foreign))
         .route("/assets/{version}/{name}", get(asset))
-        .with_state(Pages { api, guard }))
+        .with_state(Pages { api, guard, searches: Arc::new(Semaphore::new(account::SEARCHES)) }))
 }
 
 async fn asset(Path((version, name)): Path<(String, String)>) -> Response {

@@ -196,6 +196,12 @@ impl Item {
         request.issuer = issuer;
         Ok(Self { request, entry })
     }
+
+    /// Names the user of a session in the audit entry.
+    pub(super) fn of_user(mut self, subject: Option<Subject>) -> Self {
+        self.entry.subject = subject.or(self.entry.subject);
+        self
+    }
 }
 
 impl Api {

@@ -209,11 +209,16 @@ impl Api {
         by: Subject,
         client: &Client,
     ) -> Result<(), ApiError> {
+        let subject = match &selection {
+            Selection::Owned(_, subject) => Some(subject.clone()),
+            _ => self.node.sessions.store().session(&session).await?.map(|session| session.subject),
+        };
         let sessions_ended = self.node.sessions.end_sessions(selection).await?;
         if sessions_ended == 0 {
             return Err(ApiError::NotFound);
         }
         audit::Entry {
+            subject,
             session: Some(session),
             actor: Some(by),
             sessions_ended: Some(sessions_ended),

@@ -61,16 +61,17 @@ impl Arguments {
                     (None, Some(user)) => Selection::OfSubject(find(node.accounts.store(), &user).await?.id),
                     (None, None) => Selection::Nothing,
                 };
+                let user = match &selection {
+                    Selection::One(id) => node.sessions.store().session(id).await?.map(|session| session.subject),
+                    Selection::OfSubject(subject) => Some(subject.clone()),
+                    _ => None,
+                };
                 let ended = node.sessions.end_sessions(selection.clone()).await?;
                 if let Selection::One(id) = &selection {
                     ensure!(ended > 0, "no session with the id {id}; it may have ended already");
                 }
-                let (session, subject) = match selection {
-                    Selection::One(id) => (Some(id), None),
-                    Selection::OfSubject(subject) => (None, Some(subject)),
-                    _ => (None, None),
-                };
-                Entry { session, subject, sessions_ended: Some(ended), ..Entry::default() }
+                let session = if let Selection::One(id) = selection { Some(id) } else { None };
+                Entry { session, subject: user, sessions_ended: Some(ended), ..Entry::default() }
                     .record(Event::SessionsEnded, None)
                     .await;
                 output.result(&format!("{} ended", counted(ended, "session")), &json!({ "sessions_ended": ended }))?;

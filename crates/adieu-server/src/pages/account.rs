@@ -4,7 +4,7 @@ use adieu::time::Timestamp;
 use askama::Template;
 
 use super::{
-    Page,
+    Ago, Page,
     device::{Device, Kind},
 };
 use crate::{calendar, config::Registration};
@@ -59,6 +59,28 @@ pub(super) fn named_device(page: &Page, user_agent: Option<&str>) -> (Kind, Stri
     (kind, name)
 }
 
+/// An event as its user sees it.
+#[derive(Debug)]
+pub(crate) struct EventRow {
+    pub(crate) text: &'static str,
+    /// Where the user was; empty if unknown, or if another acted.
+    pub(crate) address: String,
+    pub(crate) time: Ago,
+    /// How many times in a row.
+    pub(crate) count: usize,
+    pub(crate) is_warning: bool,
+}
+
+/// The recent events of a user.
+#[derive(Debug)]
+pub(crate) enum Events {
+    /// There is no record of events, or it was not asked for.
+    Absent,
+    Unreadable,
+    /// The newest first.
+    Shown(Vec<EventRow>),
+}
+
 /// A form of the account page that is open from the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -77,6 +99,7 @@ pub(crate) struct AccountPage {
     pub(crate) expires_in: u64,
     /// This one first.
     pub(crate) sessions: Vec<SessionRow>,
+    pub(crate) events: Events,
     pub(crate) notice: Option<&'static str>,
     /// What went wrong, and in which form, if in one.
     pub(crate) problem: Option<String>,

@@ -2,12 +2,14 @@
 //! text.
 
 mod console;
+mod events;
 
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 
 pub(crate) use console::{ConsoleMessages, short};
+pub(crate) use events::EventMessages;
 
 /// A language of the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,7 @@ type Ago = fn(u64) -> String;
 #[derive(Debug)]
 pub(crate) struct Messages {
     pub(crate) console: &'static ConsoleMessages,
+    pub(crate) events: &'static EventMessages,
     pub(crate) code: &'static str,
     pub(crate) log_in: &'static str,
     pub(crate) log_out: &'static str,
@@ -128,6 +131,7 @@ impl Messages {
 
 static ENGLISH: Messages = Messages {
     console: &console::ENGLISH,
+    events: &events::ENGLISH,
     code: "en",
     log_in: "Log in",
     log_out: "Log out",
@@ -191,6 +195,7 @@ static ENGLISH: Messages = Messages {
 
 static GERMAN: Messages = Messages {
     console: &console::GERMAN,
+    events: &events::GERMAN,
     code: "de",
     log_in: "Anmelden",
     log_out: "Abmelden",

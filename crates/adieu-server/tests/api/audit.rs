@@ -102,7 +102,9 @@ async fn what_users_do_is_written_down() {
     let ended = session(&app, &second);
     lines.take();
     app.delete(&format!("/sessions/{}", ended.as_str().unwrap())).token(&tokens.access).send().await.is(200);
-    lines.has(json!({"event": "sessions_ended", "session": ended, "actor": user, "sessions_ended": 1}));
+    let expected =
+        json!({"event": "sessions_ended", "subject": user, "session": ended, "actor": user, "sessions_ended": 1});
+    lines.has(expected);
 
     let claims = app.claims(&tokens);
     app.post("/logout?scope=all").token(&tokens.access).send().await.is(200);

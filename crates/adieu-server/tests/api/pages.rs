@@ -200,6 +200,93 @@ async fn a_page_of_an_application_gets_json() {
 }
 
 #[tokio::test]
+async fn users_see_the_events_of_their_own_account_and_nothing_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    let app =
+        TestApp::with(&[("audit_log", file.to_str().unwrap())]).await.with_user("jose").await.with_user("ana").await;
+    let browser = Browser::logged_in(&app, "jose").await;
+    let [jose, ana] = ["jose", "ana"].map(async |name| app.claims(&app.log_in(name).await).subject.to_string());
+    let (jose, ana) = (jose.await, ana.await);
+    let write = |events: &[Value]| {
+        let lines: Vec<_> = events.iter().map(|event| format!("{event}\n")).collect();
+        std::fs::write(&file, lines.concat()).unwrap();
+    };
+    // The text and the rest of each row.
+    let shown = async || {
+        let page = browser.get("/account", "text/html").await.text().await.unwrap();
+        let (_, events) = page.split_once("id=\"events\"").unwrap_or_default();
+        let rows = events.split("<li class=\"row\">").skip(1).map(|row| {
+            let (text, rest) = row.split_once("</p>").unwrap();
+            let bdi = rest.split_once("<bdi>").and_then(|(_, rest)| rest.split_once("</bdi>"));
+            (text.split_once('>').unwrap().1.to_owned(), bdi.map_or("", |(address, _)| address).to_owned())
+        });
+        (rows.collect::<Vec<_>>(), page.clone())
+    };
+
+    write(&[
+        json!({"at": 1, "event": "login", "subject": jose, "address": "192.0.2.1", "via": "server"}),
+        json!({"at": 2, "event": "login", "subject": ana, "address": "192.0.2.2", "via": "server"}),
+        json!({"at": 3, "event": "login_failed", "subject": jose, "address": "192.0.2.3", "via": "server"}),
+        json!({"at": 4, "event": "login_failed", "subject": jose, "address": "192.0.2.3", "via": "server"}),
+        json!({"at": 5, "event": "refresh_reused", "subject": jose, "session": "internal", "via": "server"}),
+        json!({"at": 6, "event": "password_changed", "subject": jose, "actor": ana, "address": "192.0.2.2", "via": "server"}),
+        json!({"at": 7, "event": "sessions_ended", "subject": jose, "actor": ana, "address": "192.0.2.2", "via": "server"}),
+        json!({"at": 8, "event": "revoked", "subject": jose, "client": "internal", "address": "192.0.2.2", "via": "server"}),
+        json!({"at": 9, "event": "account_disabled", "subject": ana, "actor": jose, "via": "server"}),
+        json!({"at": 10, "event": "login", "subject": jose, "issuer": "internal", "via": "server"}),
+        json!({"at": 11, "event": "alias_added", "subject": jose, "scope": "internal", "via": "server"}),
+        json!({"at": 12, "event": "password_changed", "subject": jose, "uid": 4242, "via": "command_line"}),
+    ]);
+    let (rows, page) = shown().await;
+    let expected = [
+        ("Password set by an administrator", ""),
+        ("Logged out by a service", ""),
+        ("Logged out by an administrator", ""),
+        ("Password set by an administrator", ""),
+        ("Session ended because an old refresh token was used again", ""),
+        ("Wrong password entered (2×)", "192.0.2.3"),
+        ("Logged in", "192.0.2.1"),
+    ];
+    assert_eq!(rows, expected.map(|(text, address)| (text.to_owned(), address.to_owned())));
+    for secret in ["internal", "4242", "192.0.2.2", &*ana] {
+        assert!(!page.contains(secret), "{secret}");
+    }
+    let renewed = browser.get("/account?renew", "text/html").await.text().await.unwrap();
+    assert!(renewed.contains("id=\"sessions\"") && !renewed.contains("id=\"events\""));
+
+    // Somebody else has written into the file.
+    let hostile = "<script>alert(1)</script>\u{202e}";
+    write(&[
+        json!({"at": hostile, "event": "login", "subject": jose}),
+        json!({"at": u64::MAX, "event": "login", "subject": jose, "address": hostile, "via": hostile}),
+        json!({"at": 1, "event": hostile, "subject": jose}),
+        json!({"at": 1, "event": {"x": jose}, "subject": jose}),
+        json!([jose]),
+        json!({"at": 1, "event": "logout", "subject": jose, "scope": hostile, "actor": hostile, "address": ["x"]}),
+    ]);
+    let (rows, page) = shown().await;
+    assert_eq!(rows, [("Logged out".to_owned(), String::new()), ("Logged in".to_owned(), String::new())]);
+    assert!(!page.contains("alert(1)") && !page.contains('\u{202e}'));
+
+    // Of many events, the last ten rows.
+    let many = |at| json!({"at": at, "event": "login", "subject": jose, "address": format!("192.0.2.{}", at % 250), "via": "server"});
+    write(&(0..5_000).map(many).collect::<Vec<_>>());
+    let (rows, _) = shown().await;
+    let expected: Vec<_> = (0..10).map(|back| format!("192.0.2.{}", (4_999 - back) % 250)).collect();
+    assert_eq!(rows.into_iter().map(|(_, address)| address).collect::<Vec<_>>(), expected);
+
+    std::fs::write(&file, "").unwrap();
+    assert!(shown().await.1.contains("This server has recorded no recent events."));
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert!(!shown().await.1.contains("Recent events"));
+    let none = TestApp::start().await.with_user("jose").await;
+    let browser = Browser::logged_in(&none, "jose").await;
+    assert!(!browser.get("/account", "text/html").await.text().await.unwrap().contains("Recent events"));
+}
+
+#[tokio::test]
 async fn input_of_any_kind_is_answered() {
     let app = TestApp::start().await.with_user("jose").await;
     let browser = Browser::logged_in(&app, "jose").await;

@@ -108,7 +108,7 @@ async fn what_commands_change_is_written_down() {
     let expected = [
         vec![json!({ "event": "account_added", "subject": user("ana") })],
         vec![json!({ "event": "account_added", "subject": user("kim") })],
-        vec![json!({ "event": "sessions_ended", "session": sessions[0], "sessions_ended": 1 })],
+        vec![json!({ "event": "sessions_ended", "subject": jose, "session": sessions[0], "sessions_ended": 1 })],
         vec![json!({ "event": "sessions_ended", "subject": jose, "sessions_ended": 1 })],
         vec![json!({
             "event": "revoked", "scope": "token", "sessions_ended": 0,

@@ -1,5 +1,7 @@
 //! `/account`: users see where they are logged in, end sessions, and change the password.
 
+mod events;
+
 use adieu::{
     SessionId,
     session::{Scope, Selection, TokenOptions},
@@ -30,12 +32,15 @@ use crate::{
     config::Registration,
     error::ApiError,
     input,
-    pages::{AccountPage, Area, Entry, EntryPage, Form, Page, ResumePage, SessionRow},
+    pages::{AccountPage, Area, Entry, EntryPage, Events, Form, Page, ResumePage, SessionRow},
     text::{Password, Username},
 };
 
 const REFRESH_COOKIE: &str = "__Host-refresh_token";
 const REFRESH_CSRF_COOKIE: &str = "__Host-csrf_refresh_token";
+
+pub(super) use events::SEARCHES;
+
 /// Returns the routes.
 pub(super) fn router() -> Router<Pages> {
     Router::new()
@@ -450,7 +455,12 @@ impl Pages {
             _ => None,
         };
         match self.account_page(visit, token).await {
-            Ok(page) => render(().into_response(), &AccountPage { notice, ..page }),
+            // The script renews the page at intervals, without the events: they cost more than all the rest.
+            Ok(page) if query == "renew" => render(().into_response(), &page),
+            Ok(page) => {
+                let events = events::recent(self, &page.page, token.subject()).await;
+                render(().into_response(), &AccountPage { events, notice, ..page })
+            }
             Err(error) => visit.notice(error),
         }
     }
@@ -474,7 +484,8 @@ impl Pages {
                     ApiError::InvalidCredentials => t.wrong_password.to_owned(),
                     _ => problem(&error, t),
                 });
-                let page = AccountPage { problem: Some(wrong), open: open.into(), ..page };
+                let events = events::recent(self, &page.page, token.subject()).await;
+                let page = AccountPage { events, problem: Some(wrong), open: open.into(), ..page };
                 render(error.into_response(), &page)
             }
             Err(error) => visit.notice(error),
@@ -496,6 +507,7 @@ impl Pages {
         let sessions = listed.into_iter().map(row).collect();
         let csrf = token.custom.get("csrf").and_then(Value::as_str).unwrap_or_default().to_owned();
         let (username, expires_in) = (account.username.to_string(), self.expires_in(token));
-        Ok(AccountPage { page, username, csrf, expires_in, sessions, notice: None, problem: None, open: None })
+        let events = Events::Absent;
+        Ok(AccountPage { page, username, csrf, expires_in, sessions, events, notice: None, problem: None, open: None })
     }
 }

@@ -22,7 +22,7 @@ function account() {
   if (location.search) history.replaceState(null, '', '/account');
   const own = session('/account');
   const { update, connection } = renew(own, {
-    path: '/account',
+    path: '/account?renew',
     interval: REFRESH_INTERVAL,
     show(page) {
       const isAccount = find('main', page)?.dataset.view === 'account';
@@ -73,6 +73,9 @@ function account() {
       list?.append(row);
     }
     old.replaceChildren(...fresh.childNodes);
+    // What is renewed at intervals has no events.
+    const events = find('events', page);
+    if (events) find('events')?.replaceWith(events);
     // Its parts change with the number of sessions.
     const others = document.querySelector('.actions > form');
     if (others && !page.querySelector('.actions > form')) others.remove();

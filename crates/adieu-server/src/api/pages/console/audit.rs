@@ -61,6 +61,7 @@ async fn found(pages: &Pages, operator: &Operator, is_export: bool) -> Answer<(O
         not_after,
         before: query.text("before").parse().ok(),
         limit: if is_export { EXPORTED } else { PAGE },
+        ..Sought::default()
     };
     let file = pages.api.settings.audit_log.clone();
     let is_kept = file.is_some();

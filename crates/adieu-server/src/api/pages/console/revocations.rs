@@ -296,7 +296,12 @@ pub(super) async fn revoke(
             operator.confirm(&pages, &mut form, &client).await?;
         }
         let by = audit::Entry::default().by(operator.subject());
-        let (sessions, lead) = pages.api.revoke(vec![chosen.item(&pages)?], by, &client).await?;
+        let mut item = chosen.item(&pages)?;
+        if let RevocationTarget::Session(id) = &chosen.target {
+            let session = pages.api.node.sessions.store().session(id).await?;
+            item = item.of_user(session.map(|session| session.subject));
+        }
+        let (sessions, lead) = pages.api.revoke(vec![item], by, &client).await?;
         if let Some(lead) = lead {
             Wait::new(Some(()), time.clone()).grant_cut_off(lead);
             pages.api.node.sessions.wait_past_cut_off(lead).await;
