@@ -92,11 +92,19 @@ test('an administrator finds a user, and does with it what the page has announce
   await password(page);
   await page.getByRole('button', { name: 'Make administrator' }).click();
   await page.locator('.pill', { hasText: 'administrator' }).waitFor();
+  const again = await session(node, 'jose', DEVICES.iphone, undefined, 'a new password');
   await page.getByRole('link', { name: 'Make ordinary user' }).click();
+  await page.getByText('1 session ends.').waitFor();
+  assert.equal(await again.isLive(), true);
   await page.getByRole('button', { name: 'Make ordinary user' }).click();
+  await page.getByText('Done. 1 session ended.').waitFor();
+  assert.equal(await again.isLive(), false);
   await page.locator('.pill', { hasText: 'administrator' }).waitFor({ state: 'detached' });
+  for (const device of [DEVICES.iphone, DEVICES.curl]) await session(node, 'jose', device, undefined, 'a new password');
   await page.getByRole('link', { name: 'Disable' }).click();
+  await page.getByText('2 sessions end.').waitFor();
   await page.getByRole('button', { name: 'Disable' }).click();
+  await page.getByText('Done. 2 sessions ended.').waitFor();
   await page.locator('.pill', { hasText: 'disabled' }).waitFor();
   const refused = await fetch(`${node.url}/login`, {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ username: 'jose', password: 'a new password' }),

@@ -64,13 +64,13 @@ export async function logIn(context, username, password = PASSWORD) {
 
 /**
  * Starts a session over the API, from a device and an address.
- * @param {Node} node @param {string} username @param {string} device @param {string} [address]
+ * @param {Node} node @param {string} username @param {string} device @param {string} [address] @param {string} [password]
  */
-export async function session(node, username, device, address = '198.51.100.20') {
+export async function session(node, username, device, address = '198.51.100.20', password = PASSWORD) {
   const response = await fetch(`${node.url}/login`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'user-agent': device, 'x-forwarded-for': address },
-    body: JSON.stringify({ username, password: PASSWORD }),
+    body: JSON.stringify({ username, password }),
   });
   assert.equal(response.status, 200, await response.clone().text());
   const { access_token } = /** @type {{ access_token: string }} */ (await response.json());

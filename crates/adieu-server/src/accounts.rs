@@ -270,7 +270,7 @@ impl Accounts {
     /// [`ApiError::NotFound`] if there is no such account.
     pub async fn set_password(&self, id: &Subject, password: &Password, next: NextLogin) -> Result<(), ApiError> {
         let hash = self.hasher.hash(password, None).await?;
-        self.change_and_end(id, Change::Password(hash, next), Selection::OfSubject(id.clone())).await
+        self.change_and_end(id, Change::Password(hash, next), Selection::OfSubject(id.clone())).await.map(drop)
     }
 
     /// Refuses logins of an account until it has changed its password. Its sessions go on.
@@ -305,7 +305,7 @@ impl Accounts {
             None => Selection::OfSubject(id.clone()),
         };
         let changed = self.change_and_end(id, Change::OwnPassword(hash, version), ending).await;
-        changed.map_err(|error| match error {
+        changed.map(drop).map_err(|error| match error {
             ApiError::NotFound => ApiError::InvalidCredentials,
             other => other,
         })
@@ -319,20 +319,21 @@ impl Accounts {
         self.change(id, Change::Promote).await
     }
 
-    /// Makes an account an ordinary user's, and ends its sessions, whose tokens say that it is an administrator.
+    /// Makes an account an ordinary user's, and ends its sessions, whose tokens say that it is an administrator. Returns how many there
+    /// were.
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if there is no such account; [`ApiError::Conflict`] for the last
     /// administrator, who stays.
-    pub async fn demote(&self, id: &Subject, last: LastAdmin) -> Result<(), ApiError> {
+    pub async fn demote(&self, id: &Subject, last: LastAdmin) -> Result<usize, ApiError> {
         self.take_from_admins(id, Change::Demote(last), last).await
     }
 
-    /// Disables an account and ends its sessions.
+    /// Disables an account and ends its sessions. Returns how many there were.
     ///
     /// # Errors
     /// See [`Accounts::demote`].
-    pub async fn disable(&self, id: &Subject, last: LastAdmin) -> Result<(), ApiError> {
+    pub async fn disable(&self, id: &Subject, last: LastAdmin) -> Result<usize, ApiError> {
         self.take_from_admins(id, Change::Disable(last), last).await
     }
 
@@ -349,14 +350,14 @@ impl Accounts {
     /// # Errors
     /// See [`Accounts::demote`].
     pub async fn delete(&self, id: &Subject, last: LastAdmin) -> Result<(), ApiError> {
-        self.take_from_admins(id, Change::Delete(last), last).await
+        self.take_from_admins(id, Change::Delete(last), last).await.map(drop)
     }
 
     async fn change(&self, id: &Subject, change: Change) -> Result<(), ApiError> {
         if self.store.change(id, change).await? { Ok(()) } else { Err(ApiError::NotFound) }
     }
 
-    async fn take_from_admins(&self, id: &Subject, change: Change, last: LastAdmin) -> Result<(), ApiError> {
+    async fn take_from_admins(&self, id: &Subject, change: Change, last: LastAdmin) -> Result<usize, ApiError> {
         let is_last = || ApiError::Conflict("This is the last administrator.".into());
         if last == LastAdmin::Stays {
             // Also checked beforehand: a change that is refused must not end sessions.
@@ -382,18 +383,19 @@ impl Accounts {
         }
     }
 
-    /// Runs to its end even if the caller is cancelled. Otherwise an overlapping login could outlive the change.
-    async fn change_and_end(&self, id: &Subject, change: Change, ending: Selection) -> Result<(), ApiError> {
+    /// Returns how many sessions ended. Runs to its end even if the caller is cancelled. Otherwise an overlapping login could outlive
+    /// the change.
+    async fn change_and_end(&self, id: &Subject, change: Change, ending: Selection) -> Result<usize, ApiError> {
         let (store, sessions, id) = (Arc::clone(&self.store), Arc::clone(&self.sessions), id.clone());
         let steps = tokio::spawn(async move {
-            sessions.end_sessions(ending.clone()).await?;
+            let before = sessions.end_sessions(ending.clone()).await?;
             let found = store.change(&id, change).await?;
-            sessions.end_sessions(ending).await?;
-            Ok(found)
+            let meanwhile = sessions.end_sessions(ending).await?;
+            Ok(found.then_some(before.saturating_add(meanwhile)))
         });
         match steps.await.map_err(ApiError::internal)? {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(ApiError::NotFound),
+            Ok(Some(ended)) => Ok(ended),
+            Ok(None) => Err(ApiError::NotFound),
             Err(error) => Err(adieu::Error::into(error)),
         }
     }

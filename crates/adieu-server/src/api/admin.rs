@@ -43,14 +43,15 @@ impl Api {
         id: &Subject,
         by: &Claims,
         client: &Client,
-    ) -> Result<(), ApiError> {
+    ) -> Result<usize, ApiError> {
         let accounts = &self.node.accounts;
+        let mut sessions_ended = 0;
         let event = match change {
             AccountChange::Disable if by.subject == *id => {
                 return Err(ApiError::Conflict("You can't disable yourself.".into()));
             }
             AccountChange::Disable => {
-                accounts.disable(id, LastAdmin::Stays).await?;
+                sessions_ended = accounts.disable(id, LastAdmin::Stays).await?;
                 Event::AccountDisabled
             }
             AccountChange::Enable => {
@@ -62,7 +63,7 @@ impl Api {
                 Event::AccountPromoted
             }
             AccountChange::Demote => {
-                accounts.demote(id, LastAdmin::Stays).await?;
+                sessions_ended = accounts.demote(id, LastAdmin::Stays).await?;
                 Event::AccountDemoted
             }
             AccountChange::RequirePasswordChange => {
@@ -71,7 +72,7 @@ impl Api {
             }
         };
         audit::Entry::of(id).by(&by.subject).record(event, client.address).await;
-        Ok(())
+        Ok(sessions_ended)
     }
 
     /// Issues a token that resets the password of a user.

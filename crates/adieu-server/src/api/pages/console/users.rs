@@ -218,17 +218,16 @@ pub(super) async fn act(
         if action.needs_password() {
             operator.confirm(&pages, &mut form, &client).await?;
         }
-        let mut sessions = 0;
-        match action {
+        let sessions = match action {
             Action::Change(change) => pages.api.change_account(change, &id, &operator.token, &client).await?,
-            Action::EndSessions => sessions = pages.api.end_sessions_of(&id, &operator.token, &client).await?,
+            Action::EndSessions => pages.api.end_sessions_of(&id, &operator.token, &client).await?,
             Action::ResetToken => {
                 let reset_token = pages.api.issue_reset(&id, &operator.token, &client).await?;
                 let page =
                     UserPage { reset_token: Some(reset_token), ..user(&pages, &operator, id.as_str(), None).await? };
                 return Ok(render(().into_response(), &page));
             }
-        }
+        };
         match action.ends_sessions() {
             true => done_everywhere(&pages, time, sessions, &path(id.as_str())).await,
             false => Ok(done(&path(id.as_str()))),
