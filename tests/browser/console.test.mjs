@@ -120,6 +120,26 @@ test('an administrator finds a user, and does with it what the page has announce
   assert.match(await page.getByRole('alert').innerText(), /Nothing was changed/);
 });
 
+test('the users are sorted by what an administrator clicks on', async (t) => {
+  const { node, page } = await open(t);
+  await session(node, 'maria', DEVICES.curl);
+  await page.getByRole('link', { name: 'Users' }).click();
+  const names = async () => (await page.locator('tbody th').allInnerTexts()).join(' ');
+  assert.equal(await names(), 'ana jose maria');
+  await page.getByRole('link', { name: 'Created' }).click();
+  await page.getByRole('columnheader', { name: 'Created' }).and(page.locator('[aria-sort=descending]')).waitFor();
+  assert.equal(await names(), 'maria jose ana');
+  await page.getByRole('link', { name: 'Name', exact: true }).click();
+  await page.locator('[aria-sort=ascending]', { hasText: 'Name' }).waitFor();
+  await page.getByLabel('User name').fill('a');
+  await page.getByRole('button', { name: 'Search' }).click();
+  await page.locator('[aria-sort=ascending]', { hasText: 'Name' }).waitFor();
+  assert.equal(await names(), 'ana maria');
+  await page.getByRole('link', { name: 'Name', exact: true }).click();
+  await page.locator('[aria-sort=descending]', { hasText: 'Name' }).waitFor();
+  assert.equal(await names(), 'maria ana');
+});
+
 test('an administrator revokes a session, a claim and everything', async (t) => {
   const { node, page } = await open(t, { revocable_claims: 'tenant' });
   const phone = await session(node, 'jose', DEVICES.iphone);

@@ -90,6 +90,78 @@ pub struct Filter {
     pub last_login_since: Option<Timestamp>,
 }
 
+/// The direction of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The lowest first.
+    Ascending,
+    /// The highest first.
+    Descending,
+}
+
+/// The order of a list of accounts, and where it starts: after an account that need not exist any more. Each order has an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// By id, which is by when they were added.
+    Id(Direction, Option<Subject>),
+    /// By the bytes of the name.
+    Name(Direction, Option<Username>),
+    /// By the last login, then by id. Accounts without a login are the lowest.
+    LastLogin(Direction, Option<(Option<Timestamp>, Subject)>),
+}
+
+impl Order {
+    /// Returns the same order, starting after this account.
+    #[must_use]
+    pub fn after(&self, account: &Account) -> Self {
+        match self {
+            Self::Id(direction, _) => Self::Id(*direction, Some(account.id.clone())),
+            Self::Name(direction, _) => Self::Name(*direction, Some(account.username.clone())),
+            Self::LastLogin(direction, _) => {
+                Self::LastLogin(*direction, Some((account.last_login_at, account.id.clone())))
+            }
+        }
+    }
+
+    const fn direction(&self) -> Direction {
+        match self {
+            Self::Id(direction, _) | Self::Name(direction, _) | Self::LastLogin(direction, _) => *direction,
+        }
+    }
+
+    /// Returns the text that the ids or names of the list come after.
+    fn text(&self) -> String {
+        let after = match self {
+            Self::Id(_, after) => after.as_ref().map(Subject::as_str),
+            Self::Name(_, after) => after.as_ref().map(Username::as_str),
+            Self::LastLogin(_, after) => after.as_ref().map(|(_, id)| id.as_str()),
+        };
+        match (after, self.direction()) {
+            (Some(after), _) => after.to_owned(),
+            (None, Direction::Ascending) => String::new(),
+            // Higher than any id or name, which have at most 512 bytes.
+            (None, Direction::Descending) => "\u{10FFFF}".repeat(129),
+        }
+    }
+
+    /// Returns the last login that those of the list come after, if that is their order: [`NEVER`] or seconds since 1970.
+    fn last_login(&self) -> Option<i64> {
+        let Self::LastLogin(direction, after) = self else { return None };
+        Some(match (after, direction) {
+            (Some((last_login, _)), _) => last_login.map_or(NEVER, to_seconds),
+            (None, Direction::Ascending) => NEVER - 1,
+            (None, Direction::Descending) => i64::MAX,
+        })
+    }
+}
+
+/// In place of the last login of an account that has none.
+const NEVER: i64 = -1;
+
+fn to_seconds(time: Timestamp) -> i64 {
+    i64::try_from(time.as_unix()).unwrap_or(i64::MAX)
+}
+
 /// A store of accounts. Each call is one atomic step, durable when it returns.
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
@@ -128,7 +200,15 @@ pub trait AccountStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// Fails if the store cannot be read.
-    async fn list(&self, filter: &Filter, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error>;
+    async fn list(&self, filter: &Filter, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error> {
+        self.list_in(&Order::Id(Direction::Ascending, after.cloned()), filter, limit).await
+    }
+
+    /// Like [`AccountStore::list`], in any order.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    async fn list_in(&self, order: &Order, filter: &Filter, limit: usize) -> Result<Vec<Account>, Error>;
 
     /// Records when accounts have logged in, except where a later login is recorded. Unknown accounts are ignored.
     ///
@@ -251,13 +331,31 @@ use columns;
 
 const BY_ID: &str = concat!("SELECT ", columns!(), " FROM account WHERE id = $1");
 const BY_USERNAME: &str = concat!("SELECT ", columns!(), " FROM account WHERE username = $1");
-/// The list of accounts, given the SQL that is true if the name contains the parameter `$3`.
+/// The lists of accounts in each order, given the SQL that is true if the name contains the parameter `$3`, and that of the last login.
+macro_rules! lists {
+    ($contains:literal, $last_login:literal) => {
+        |order: &Order| match (order, order.direction()) {
+            (Order::Id(..), Direction::Ascending) => list!($contains, "id > $1", "id"),
+            (Order::Id(..), Direction::Descending) => list!($contains, "id < $1", "id DESC"),
+            (Order::Name(..), Direction::Ascending) => list!($contains, "username > $1", "username"),
+            (Order::Name(..), Direction::Descending) => list!($contains, "username < $1", "username DESC"),
+            (Order::LastLogin(..), Direction::Ascending) => {
+                list!($contains, concat!("(", $last_login, ", id) > ($8, $1)"), concat!($last_login, ", id"))
+            }
+            (Order::LastLogin(..), Direction::Descending) => {
+                list!($contains, concat!("(", $last_login, ", id) < ($8, $1)"), concat!($last_login, " DESC, id DESC"))
+            }
+        }
+    };
+}
 macro_rules! list {
-    ($contains:literal) => {
+    ($contains:literal, $after:expr, $order:expr) => {
         concat!(
             "SELECT ",
             $crate::accounts::store::columns!(),
-            " FROM account WHERE id > $1 \
+            " FROM account WHERE ",
+            $after,
+            " \
              AND (CAST($3 AS TEXT) IS NULL OR ",
             $contains,
             ") \
@@ -265,11 +363,14 @@ macro_rules! list {
              AND (CAST($5 AS BOOLEAN) IS NULL OR is_disabled = $5) \
              AND (CAST($6 AS BIGINT) IS NULL OR COALESCE(last_login_at, created_at) < $6) \
              AND (CAST($7 AS BIGINT) IS NULL OR last_login_at >= $7) \
-             ORDER BY id LIMIT $2"
+             ORDER BY ",
+            $order,
+            " LIMIT $2"
         )
     };
 }
 use list;
+use lists;
 // SQLite numbers `$1` and `$2` by their first occurrence, whatever their digits.
 const PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1, must_change_password = $2, \
      reset_secret = NULL, reset_until = NULL WHERE id = $3";

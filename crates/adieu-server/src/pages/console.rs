@@ -218,6 +218,50 @@ impl UserFilter {
     }
 }
 
+/// What the users can be sorted by, in the order of the columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UserSort {
+    Name,
+    Created,
+    LastLogin,
+}
+
+impl UserSort {
+    pub(crate) const ALL: [Self; 3] = [Self::Name, Self::Created, Self::LastLogin];
+
+    /// Returns what has this value, or when they were created.
+    pub(crate) fn with_value(value: &str) -> Self {
+        Self::ALL.into_iter().find(|sort| sort.value() == value).unwrap_or(Self::Created)
+    }
+
+    /// Returns its value in a query.
+    pub(crate) const fn value(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Created => "created",
+            Self::LastLogin => "login",
+        }
+    }
+
+    /// Returns the title of the column.
+    pub(crate) const fn name(self, c: &ConsoleMessages) -> &'static str {
+        match self {
+            Self::Name => c.name,
+            Self::Created => c.created,
+            Self::LastLogin => c.last_login,
+        }
+    }
+}
+
+/// The title of a column by which a table can be sorted.
+#[derive(Debug)]
+pub(crate) struct SortLink {
+    pub(crate) name: &'static str,
+    pub(crate) url: String,
+    /// Whether the table is sorted by it, and how.
+    pub(crate) is_ascending: Option<bool>,
+}
+
 /// A time for people: how long ago, and when.
 pub(crate) type Ago = (String, String);
 
@@ -255,6 +299,9 @@ pub(crate) struct UsersPage {
     pub(crate) frame: Frame,
     pub(crate) name: String,
     pub(crate) which: UserFilter,
+    pub(crate) sort: &'static str,
+    pub(crate) order: &'static str,
+    pub(crate) columns: [SortLink; 3],
     pub(crate) users: Vec<UserRow>,
     pub(crate) next: Option<String>,
 }

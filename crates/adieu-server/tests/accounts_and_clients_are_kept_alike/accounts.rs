@@ -3,7 +3,8 @@
 use adieu::{Subject, time::Timestamp};
 use adieu_server::{
     accounts::{
-        Account, AccountStore, Change, Filter, Invite, Invited, KnownAddress, LastAdmin, NextLogin, PasswordReset,
+        Account, AccountStore, Change, Direction, Filter, Invite, Invited, KnownAddress, LastAdmin, NextLogin, Order,
+        PasswordReset,
     },
     clients::SecretHash,
     password::PasswordHash,
@@ -19,6 +20,7 @@ every_engine! {
     all_accounts_are_added_or_none
     of_many_that_take_a_name_at_once_one_gets_it
     accounts_are_listed_by_id_and_in_pages
+    accounts_are_listed_in_each_order_and_in_pages
     a_search_finds_the_accounts_that_meet_every_condition
     the_last_login_is_recorded_once_for_many
     each_change_changes_what_it_says
@@ -173,6 +175,57 @@ async fn accounts_are_listed_by_id_and_in_pages<P: Place>() {
     }
     assert_eq!(listed.iter().map(Subject::as_str).collect::<Vec<_>>(), ids);
     assert!(store.list(&Filter::default(), None, 0).await.unwrap().is_empty());
+}
+
+async fn accounts_are_listed_in_each_order_and_in_pages<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let highest = "\u{10fffd}".repeat(80);
+    let names = ["B", "a", "e\u{301}", "Z", "zoe", "漢", &highest, "0"];
+    let logins = [None, Some(7), Some(5), None, Some(7), Some(0), Some(1 << 40), None];
+    let accounts = names.iter().zip(logins).enumerate().map(|(number, (name, login))| Account {
+        last_login_at: login.map(Timestamp::from_unix),
+        ..account(&format!("{number}"), name)
+    });
+    store.add(accounts.collect()).await.unwrap();
+    let listed = async |mut order: Order, filter: &Filter, size: usize| {
+        let mut ids = String::new();
+        loop {
+            let page = store.list_in(&order, filter, size).await.unwrap();
+            assert!(page.len() <= size);
+            let Some(last) = page.last() else { return ids };
+            order = order.after(last);
+            ids.extend(page.iter().map(|account| account.id.to_string()));
+        }
+    };
+    let all = Filter::default();
+    let with_a_letter = Filter { name: NamePart::new("z").ok(), ..Filter::default() };
+    let orders = |direction| {
+        [
+            (Order::Id(direction, None), "01234567", "34"),
+            (Order::Name(direction, None), "70314256", "34"),
+            (Order::LastLogin(direction, None), "03752146", "34"),
+        ]
+    };
+    for direction in [Direction::Ascending, Direction::Descending] {
+        for (order, ids, of_letter) in orders(direction) {
+            let in_direction = |ids: &str| match direction {
+                Direction::Ascending => ids.to_owned(),
+                Direction::Descending => ids.chars().rev().collect(),
+            };
+            for size in [1, 2, 3, 7, 8, 9] {
+                assert_eq!(listed(order.clone(), &all, size).await, in_direction(ids), "{order:?} {size}");
+                assert_eq!(listed(order.clone(), &with_a_letter, size).await, in_direction(of_letter), "{order:?}");
+            }
+            // Who is added, removed or logs in between two pages moves no other.
+            let first = store.list_in(&order, &all, 4).await.unwrap();
+            let last = first.last().unwrap();
+            store.change(&last.id, Change::Delete(LastAdmin::MayGo)).await.unwrap();
+            let rest = listed(order.after(last), &all, 3).await;
+            store.add(vec![last.clone()]).await.unwrap();
+            assert_eq!(rest, in_direction(ids)[4..], "{order:?}");
+        }
+    }
 }
 
 async fn a_search_finds_the_accounts_that_meet_every_condition<P: Place>() {

@@ -1,5 +1,7 @@
 //! The pages of users, as requests: what a browser does with them is tested in `tests/browser`.
 
+use adieu::{Subject, time::Timestamp};
+use adieu_server::{accounts::Account, text::Username};
 use reqwest::{Response, header::HeaderMap};
 use serde_json::{Value, json};
 
@@ -438,6 +440,55 @@ async fn no_page_of_the_console_is_for_others_and_no_get_changes_anything() {
         assert_eq!(boss.get(&format!("/console/users?done={junk}"), "text/html").await.status(), 200, "{junk}");
     }
     assert_eq!(*app.node.core.applied().borrow(), head);
+}
+
+#[tokio::test]
+async fn users_are_sorted_and_each_order_has_every_user_once() {
+    let app = TestApp::start().await.with_admin("boss").await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let store = app.node.accounts.store();
+    let one = store.by_username(&Username::new("boss").unwrap()).await.unwrap().unwrap();
+    let many = (0..119_u64).map(|number| Account {
+        id: Subject::new(format!("{number:08}")).unwrap(),
+        username: Username::new(&format!("user {:03}", number * 5 % 119)).unwrap(),
+        last_login_at: (number % 3 > 0).then(|| Timestamp::from_unix(number * 11 % 5)),
+        is_admin: false,
+        ..one.clone()
+    });
+    let many: Vec<_> = many.collect();
+    store.add(many.clone()).await.unwrap();
+    let listed = async |query: &str| {
+        let (mut path, mut names, mut pages) = (format!("/console/users?name=user&{query}"), Vec::new(), 0);
+        loop {
+            let page = boss.get(&path, "text/html").await.text().await.unwrap();
+            let rows = page.split("<bdi class=\"name\">user ").skip(1);
+            names.extend(rows.map(|row| row.split('<').next().unwrap().parse::<u64>().unwrap()));
+            pages += 1;
+            let Some((_, next)) = page.split_once("<p class=\"more\"><a class=\"button\" href=\"") else { break };
+            path = next.split('"').next().unwrap().replace("&#38;", "&");
+        }
+        assert_eq!(pages, 3, "{query}");
+        names
+    };
+    let number = |account: &Account| account.username.as_str().strip_prefix("user ").unwrap().parse::<u64>().unwrap();
+    let mut by_login = many.clone();
+    by_login.sort_by_key(|account| (account.last_login_at, account.id.clone()));
+    for (sort, ascending) in [
+        ("created", many.iter().map(number).collect::<Vec<_>>()),
+        ("name", (0..119).collect()),
+        ("login", by_login.iter().map(number).collect()),
+    ] {
+        assert_eq!(listed(&format!("sort={sort}&order=asc")).await, ascending, "{sort}");
+        let descending: Vec<_> = ascending.iter().copied().rev().collect();
+        assert_eq!(listed(&format!("sort={sort}&order=desc")).await, descending, "{sort}");
+        if sort == "created" {
+            assert_eq!(listed("sort=x&order=x").await, ascending);
+        }
+    }
+    for place in ["x", ".", "1.", ".x", "-1.x", "99999999999999999999.x", "1.%00", "%FF"] {
+        let path = format!("/console/users?sort=login&after={place}");
+        assert_eq!(boss.get(&path, "text/html").await.status(), 200, "{place}");
+    }
 }
 
 #[tokio::test]

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    ADD_INVITE, Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, FORGET_INVITES, Filter,
-    INVITE, INVITES, ISSUE_RESET, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin, OWN_PASSWORD,
-    PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE, REQUIRE_PASSWORD_CHANGE, RESET,
-    USE_INVITE, columns, list, loss,
+    ADD_INVITE, Account, AccountStore, BY_ID, BY_USERNAME, Change, Direction, ENABLE, FORGET_ADDRESSES, FORGET_INVITES,
+    Filter, INVITE, INVITES, ISSUE_RESET, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin,
+    OWN_PASSWORD, Order, PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE,
+    REQUIRE_PASSWORD_CHANGE, RESET, USE_INVITE, columns, list, lists, loss, to_seconds,
 };
 use crate::{
     clients::SecretHash,
@@ -59,6 +59,8 @@ const SCHEMA: &[&str] = &[
         expires_at BIGINT NOT NULL
     )
 ",
+    // Not a column as in SQLite, because that would write the whole table again.
+    "CREATE INDEX account_last_login ON account (COALESCE(last_login_at, -1), id)",
 ];
 
 /// Brings the tables of accounts in PostgreSQL up to date.
@@ -124,18 +126,23 @@ impl AccountStore for Postgres {
         one(self, BY_USERNAME, username.as_str()).await
     }
 
-    async fn list(&self, filter: &Filter, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error> {
+    async fn list_in(&self, order: &Order, filter: &Filter, limit: usize) -> Result<Vec<Account>, Error> {
         // In the collation "C" of the column, `lower` changes ASCII letters only.
-        const LIST: &str = list!("strpos(lower(username), $3) > 0");
+        let list = lists!("strpos(lower(username), $3) > 0", "COALESCE(last_login_at, -1)")(order);
+        let after = order.text();
         let Filter { name, is_admin, is_disabled, last_login_before, last_login_since } = filter;
-        let list = sqlx::query(LIST)
-            .bind(to_text(after.map_or("", Subject::as_str)))
+        let list = sqlx::query(list)
+            .bind(to_text(&after))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .bind(name.as_ref().map(NamePart::as_str))
             .bind(is_admin)
             .bind(is_disabled)
             .bind(last_login_before.map(to_seconds))
             .bind(last_login_since.map(to_seconds));
+        let list = match order.last_login() {
+            Some(last_login) => list.bind(last_login),
+            None => list,
+        };
         self.fetch_all(list).await?.iter().map(account).collect::<Result<_, _>>().map_err(Error::unavailable)
     }
 
@@ -288,10 +295,6 @@ fn account(row: &PgRow) -> sqlx::Result<Account> {
         must_change_password: row.try_get(8)?,
         reset,
     })
-}
-
-fn to_seconds(time: Timestamp) -> i64 {
-    i64::try_from(time.as_unix()).unwrap_or(i64::MAX)
 }
 
 fn from_seconds(seconds: i64) -> Timestamp {

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    ADD_INVITE, Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, FORGET_INVITES, Filter,
-    INVITE, INVITES, ISSUE_RESET, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin, OWN_PASSWORD,
-    PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE, REQUIRE_PASSWORD_CHANGE, RESET,
-    USE_INVITE, columns, list, loss,
+    ADD_INVITE, Account, AccountStore, BY_ID, BY_USERNAME, Change, Direction, ENABLE, FORGET_ADDRESSES, FORGET_INVITES,
+    Filter, INVITE, INVITES, ISSUE_RESET, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin,
+    OWN_PASSWORD, Order, PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE,
+    REQUIRE_PASSWORD_CHANGE, RESET, USE_INVITE, columns, list, lists, loss,
 };
 use crate::{
     clients::SecretHash,
@@ -55,6 +55,11 @@ const SCHEMA: &[&str] = &[
         created_at BIGINT NOT NULL,
         expires_at BIGINT NOT NULL
     ) WITHOUT ROWID;
+",
+    // A column, because SQLite does not search an index of expressions for a pair of values.
+    "
+    ALTER TABLE account ADD COLUMN last_login BIGINT GENERATED ALWAYS AS (COALESCE(last_login_at, -1)) VIRTUAL;
+    CREATE INDEX account_last_login ON account (last_login, id);
 ",
 ];
 
@@ -129,17 +134,25 @@ impl AccountStore for Sqlite {
         self.query(move |connection| one(connection, BY_USERNAME, username.as_str())).await
     }
 
-    async fn list(&self, filter: &Filter, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error> {
-        // SQLite's `lower` changes ASCII letters only.
-        const LIST: &str = list!("instr(lower(username), $3) > 0");
-        let (filter, after) = (filter.clone(), after.map_or_else(String::new, Subject::to_string));
+    async fn list_in(&self, order: &Order, filter: &Filter, limit: usize) -> Result<Vec<Account>, Error> {
+        let list = statement(order);
+        let (filter, after, last_login) = (filter.clone(), order.text(), order.last_login());
         self.query(move |connection| {
             let Filter { name, is_admin, is_disabled, last_login_before, last_login_since } = &filter;
             let name = name.as_ref().map(NamePart::as_str);
             let [before, since] = [last_login_before, last_login_since].map(|time| time.map(Timestamp::as_unix));
+            let mut list = connection.prepare_cached(list)?;
             // SQLite numbers the parameters by their first occurrence.
-            let values = params![after, name, is_admin, is_disabled, before, since, limit];
-            connection.prepare_cached(LIST)?.query_map(values, account)?.collect()
+            match last_login {
+                Some(last_login) => {
+                    let values = params![last_login, after, name, is_admin, is_disabled, before, since, limit];
+                    list.query_map(values, account)?.collect()
+                }
+                None => {
+                    let values = params![after, name, is_admin, is_disabled, before, since, limit];
+                    list.query_map(values, account)?.collect()
+                }
+            }
         })
         .await
     }
@@ -258,6 +271,12 @@ impl AccountStore for Sqlite {
     }
 }
 
+/// Returns the SQL of a list.
+fn statement(order: &Order) -> &'static str {
+    // SQLite's `lower` changes ASCII letters only.
+    lists!("instr(lower(username), $3) > 0", "last_login")(order)
+}
+
 /// Adds an account; returns `false` if its name is taken.
 fn add(connection: &Connection, account: &Account) -> rusqlite::Result<bool> {
     const ADD: &str = concat!(
@@ -318,4 +337,32 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
         must_change_password: row.get(8)?,
         reset,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_order_has_an_index() {
+        let connection = Connection::open_in_memory().unwrap();
+        for step in SCHEMA {
+            connection.execute_batch(step).unwrap();
+        }
+        for direction in [Direction::Ascending, Direction::Descending] {
+            for (order, expected) in [
+                (Order::Id(direction, None), "account USING PRIMARY KEY (id"),
+                (Order::Name(direction, None), "account USING INDEX sqlite_autoindex_account_2 (username"),
+                (Order::LastLogin(direction, None), "account USING INDEX account_last_login ((last_login,id)"),
+            ] {
+                let explain = format!("EXPLAIN QUERY PLAN {}", statement(&order));
+                let mut plan = connection.prepare(&explain).unwrap();
+                let values = vec![rusqlite::types::Null; plan.parameter_count()];
+                let steps = plan.query_map(rusqlite::params_from_iter(values), |row| row.get(3)).unwrap();
+                let steps: Vec<String> = steps.map(Result::unwrap).collect();
+                assert!(matches!(&*steps, [step] if step.contains(expected)), "{order:?}: {steps:?}");
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Users.
 
-use adieu::Subject;
+use adieu::{Subject, time::Timestamp};
 use axum::{
     extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse as _, Response},
@@ -8,20 +8,84 @@ use axum::{
 
 use super::{
     super::super::{admin::AccountChange, view::Part},
-    Answer, Client, Fields, MoreTime, Operator, Pages, answer, argument, conclude, done, done_everywhere, encoded,
-    input, notice, render, sessions, url,
+    Answer, Client, Fields, MoreTime, Operator, Pages, Query, answer, argument, conclude, done, done_everywhere,
+    encoded, input, notice, render, sessions, url,
 };
 use crate::{
-    accounts::{Account, Filter},
+    accounts::{Account, Direction, Filter, Order},
     error::ApiError,
-    pages::{Confirm, ConsoleMessages, Page, Section, UserFilter, UserPage, UserRow, UsersPage},
-    text::NamePart,
+    pages::{Confirm, ConsoleMessages, Page, Section, SortLink, UserFilter, UserPage, UserRow, UserSort, UsersPage},
+    text::{NamePart, Username},
 };
 
 /// Users on one page.
 const PAGE: usize = 50;
 
-/// `GET /console/users`, with `name`, `which` and `after`.
+/// How the users are sorted, as the query says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sorting(UserSort, Direction);
+
+impl Sorting {
+    fn read(query: &Query) -> Self {
+        let direction = if query.text("order") == "desc" { Direction::Descending } else { Direction::Ascending };
+        Self(UserSort::with_value(&query.text("sort")), direction)
+    }
+
+    const fn order(self) -> &'static str {
+        match self.1 {
+            Direction::Ascending => "asc",
+            Direction::Descending => "desc",
+        }
+    }
+
+    /// Returns the order that starts after a user; `after` is what [`Sorting::after`] has written, or anything else.
+    fn starting(self, after: &str) -> Order {
+        let Self(sort, direction) = self;
+        match sort {
+            UserSort::Created => Order::Id(direction, Subject::new(after).ok()),
+            UserSort::Name => Order::Name(direction, Username::new(after).ok()),
+            UserSort::LastLogin => {
+                let after = after.split_once('.').and_then(|(login, id)| {
+                    let login = if login.is_empty() { None } else { Some(login.parse().ok()?) };
+                    Some((login.map(Timestamp::from_unix), Subject::new(id).ok()?))
+                });
+                Order::LastLogin(direction, after)
+            }
+        }
+    }
+
+    /// Writes where the list goes on after a user.
+    fn after(self, account: &Account) -> String {
+        match self.0 {
+            UserSort::Created => account.id.to_string(),
+            UserSort::Name => account.username.to_string(),
+            UserSort::LastLogin => {
+                let login = account.last_login_at.map(|login| login.as_unix().to_string());
+                format!("{}.{}", login.unwrap_or_default(), account.id)
+            }
+        }
+    }
+
+    /// Returns the link of a column: the other way round if the list is sorted by it.
+    fn link(self, column: UserSort, c: &ConsoleMessages, parameters: &[(&str, &str)]) -> SortLink {
+        let direction = match self {
+            Self(sort, Direction::Ascending) if sort == column => Direction::Descending,
+            Self(sort, Direction::Descending) if sort == column => Direction::Ascending,
+            // The last ones are of interest.
+            _ if column == UserSort::Name => Direction::Ascending,
+            _ => Direction::Descending,
+        };
+        let sorting = [("sort", column.value()), ("order", Self(column, direction).order())];
+        let is_ascending = (self.0 == column).then_some(self.1 == Direction::Ascending);
+        SortLink {
+            name: column.name(c),
+            url: url(Section::Users.path(), &[parameters, &sorting].concat()),
+            is_ascending,
+        }
+    }
+}
+
+/// `GET /console/users`, with `name`, `which`, `sort`, `order` and `after`.
 pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Response {
     let found = async {
         let (page, frame) = operator.frame(&pages, Section::Users).await?;
@@ -35,13 +99,21 @@ pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Resp
             ..Filter::default()
         };
         let is_possible = name.is_empty() || filter.name.is_some();
-        let part = Part { after: Subject::new(query.text("after")).ok(), limit: PAGE };
-        let (accounts, next) = if is_possible { pages.api.users(&filter, &part).await? } else { (vec![], None) };
+        let sorting = Sorting::read(query);
+        let (order, part) = (sorting.starting(&query.text("after")), Part { after: None::<Subject>, limit: PAGE });
+        let store = pages.api.node.accounts.store();
+        let mut accounts = if is_possible { store.list_in(&order, &filter, part.fetch()).await? } else { vec![] };
+        let next = part.cut(&mut accounts, |account| sorting.after(account));
         let now = operator.now(&pages);
         let users = accounts.iter().map(|account| row(&page, account, now)).collect();
-        let next = next
-            .map(|after| url(Section::Users.path(), &[("name", &name), ("which", which.value()), ("after", &after)]));
-        Ok(UsersPage { page, frame, name, which, users, next })
+        let parameters = [("name", name.as_str()), ("which", which.value())];
+        let (sort, order) = (sorting.0.value(), sorting.order());
+        let next = next.map(|after| {
+            let place = [("sort", sort), ("order", order), ("after", &*after)];
+            url(Section::Users.path(), &[&parameters[..], &place].concat())
+        });
+        let columns = UserSort::ALL.map(|column| sorting.link(column, page.messages().console, &parameters));
+        Ok(UsersPage { page, frame, name, which, sort, order, columns, users, next })
     };
     answer(&operator.visit, found.await)
 }
