@@ -228,7 +228,8 @@ test('a follower that stops is shown within its bound, and its return too', asyn
   const party = page.locator('[data-party^=service-]');
   await party.getByText('fresh').waitFor();
   await page.getByRole('link', { name: 'Clients' }).click();
-  await page.locator('tr', { hasText: 'service-' }).getByText('fresh').waitFor();
+  const [client, follower] = [page.locator('tr', { hasText: 'service-' }).first(), page.locator('tr', { hasText: /adieu-node\/\d/ })];
+  for (const row of [client, follower]) await row.getByText('fresh').waitFor();
   await page.goBack();
   await party.getByText('fresh').waitFor();
   service.kill('SIGSTOP');

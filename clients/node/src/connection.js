@@ -9,6 +9,9 @@ import { agentFor, exchange } from './exchange.js';
 /** The maximum length of a response. A node sends no longer pages. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
+/** The version of this package. Each request states it. */
+const VERSION = '0.1.0';
+
 /** @typedef {import('./exchange.js').Answer} Answer */
 
 /** What a follower needs of a node. @typedef {Pick<Connection, 'url' | 'isClosed' | 'close' | 'pause' | 'ask'>} Peer */
@@ -70,7 +73,7 @@ export class Connection {
   ask(path, { firstByte, body, accept = 'application/json' }) {
     const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     /** @type {Record<string, string | number>} */
-    const headers = { accept, authorization: this.#authorization };
+    const headers = { accept, authorization: this.#authorization, 'user-agent': `adieu-node/${VERSION}` };
     if (content) {
       headers['content-type'] = 'application/json';
       headers['content-length'] = content.length;

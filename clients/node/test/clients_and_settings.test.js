@@ -8,6 +8,7 @@ import { inspect } from 'node:util';
 
 import { Blocklist } from '../src/index.js';
 import { Node, claimsOf, eventually, follow, startToFollow, verdict } from './support/node.js';
+import { serve } from './support/server.js';
 
 const GOOD = { url: 'http://127.0.0.1:1', clientId: 'service', secret: 'c2VjcmV0' };
 
@@ -27,6 +28,20 @@ test('invalid settings are an error at once', () => {
       assert.throws(() => new Blocklist(/** @type {any} */ ({ ...GOOD, [name]: value })), TypeError, `${name}: ${value}`);
     }
   }
+});
+
+test('each request states the version of the package', async (t) => {
+  /** @type {(string | undefined)[]} */
+  const agents = [];
+  const url = await serve(t, (request, response) => {
+    agents.push(request.headers['user-agent']);
+    response.writeHead(503).end();
+  });
+  const blocklist = new Blocklist({ ...GOOD, url, onEvent: () => {} });
+  t.after(() => blocklist.close());
+  await eventually(async () => agents.length > 0, 'a request');
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  assert.equal(agents[0], `adieu-node/${version}`);
 });
 
 test('a value that is not claims, an id or a token is a TypeError that says so', async () => {

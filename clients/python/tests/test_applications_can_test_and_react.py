@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from typing import Any
 import pytest
 from adieu_server import Credentials, Server, binary
 from conftest import TEST_TIMEOUT, eventually, new_id
+from fake_node import a_node_that_answers
 from prometheus_client import CollectorRegistry
 from tcp_proxy import Proxy
 
 from adieu import AsyncBlocklist, Blocklist, InvalidClaimsError, StaleError
 from adieu.clock import SECOND, moment
+from adieu.errors import UnavailableError
+from adieu.node import Node
 from adieu.prometheus import BlocklistCollector
 
 Follow = Callable[..., Blocklist]
@@ -28,6 +32,17 @@ Follow = Callable[..., Blocklist]
 def a_payload(**claims: Any) -> dict[str, Any]:
     now = int(time.time())
     return {"jti": new_id(), "sub": new_id(), "sid": new_id(), "iat": now, "exp": now + 900, **claims}
+
+
+@pytest.mark.pure
+def test_each_request_states_the_version_of_the_package() -> None:
+    agents: list[str] = []
+    with a_node_that_answers(b"not a page", agents=agents) as url, pytest.raises(UnavailableError):
+        Node(url, "shop", "secret", None).read({}, TEST_TIMEOUT)
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    version = re.search('^version = "(.+)"$', project, re.MULTILINE)
+    assert version
+    assert agents == [f"adieu-python/{version[1]}"]
 
 
 @pytest.mark.pure

@@ -64,7 +64,7 @@ impl Http {
 
     fn from_builder(builder: ClientBuilder) -> Result<Self, Error> {
         let client = builder
-            .user_agent(concat!("adieu/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_proxy()

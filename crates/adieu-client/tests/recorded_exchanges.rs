@@ -117,6 +117,9 @@ async fn requests_still_mean_what_the_recorded_ones_do() {
     remote.acknowledge(&first.page.cursor);
     remote.read_hashed(index.hasher(), Some(&first.page.cursor), wait).await.unwrap();
     for (recorded, _) in RUST {
-        assert_eq!(meaning(&requests.recv().await.unwrap()), meaning(recorded));
+        let request = requests.recv().await.unwrap();
+        assert_eq!(meaning(&request), meaning(recorded));
+        let agent = concat!("user-agent: adieu-client/", env!("CARGO_PKG_VERSION"), "\r\n");
+        assert!(String::from_utf8_lossy(&request).to_ascii_lowercase().contains(agent));
     }
 }

@@ -47,7 +47,7 @@ pub use lease::{Everywhere, Follower, Lease, Leases, TooManyFollowers};
 pub use nodes::{Joining, Nodes};
 
 use crate::shares::{Share, Shares};
-use lease::{Group, later};
+use lease::{Group, LiveFollower, later};
 
 /// With this preference (RFC 7240), the response to a revocation has the cursor up to which a follower must read to
 /// have it.
@@ -215,6 +215,11 @@ impl Feed {
     /// Returns the live followers of each client, compared with what this node itself has applied.
     pub(crate) fn followers(&self, own: Option<&Cursor>) -> Vec<(String, Group)> {
         self.leases.by_client(own)
+    }
+
+    /// Returns live followers, as [`Leases::most_silent`] does.
+    pub(crate) fn most_silent(&self, own: Option<&Cursor>, limit: usize) -> (Vec<LiveFollower>, bool) {
+        self.leases.most_silent(own, limit)
     }
 
     /// Returns the last published status of the other nodes of the store.

@@ -9,9 +9,7 @@ import sys
 from types import ModuleType
 
 from adieu.follower import logger
-
-VERSION = "0.1.0"
-"""The version of this package, and the only one of the core that fits it."""
+from adieu.node import VERSION
 
 _told: set[str] = set()
 

@@ -29,6 +29,9 @@ import encodings.idna  # noqa: F401  isort: skip
 from adieu.errors import AdieuError, RefusedError, UnavailableError
 from adieu.index import number, text
 
+VERSION = "0.1.0"
+"""The version of this package, and the only one of the core that fits it. Each request states it."""
+
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 """The maximum length of a response. A node sends no longer pages."""
 
@@ -83,7 +86,11 @@ class Node:
         self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/")
         self.tls = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
         credentials = base64.b64encode(f"{client_id}:{secret}".encode()).decode("ascii")
-        self._headers = {"Accept": "application/json", "Authorization": f"Basic {credentials}"}
+        self._headers = {
+            "Accept": "application/json",
+            "Authorization": f"Basic {credentials}",
+            "User-Agent": f"adieu-python/{VERSION}",
+        }
         self._lock = threading.Lock()
         self._is_closed = False
         self._idle: list[http.client.HTTPConnection] = []

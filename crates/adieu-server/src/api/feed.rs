@@ -37,6 +37,9 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 const MAX_FOLLOWER: usize = 64;
 
+/// The maximum length of what a follower calls itself.
+const MAX_AGENT: usize = 64;
+
 /// The query field that requests a wait, and its only value.
 const WAIT: &str = "wait";
 const EVERYWHERE: &str = "everywhere";
@@ -121,6 +124,7 @@ pub(super) async fn follow(
     Can { client, .. }: Can<Follow>,
     time: MoreTime,
     accepted: Accepted,
+    Agent(agent): Agent,
     Query(fields): Query,
 ) -> Result<Response, ApiError> {
     let arrived = feed.clock.moment();
@@ -132,7 +136,9 @@ pub(super) async fn follow(
         None => None,
         Some(lease) => {
             let LeaseRequest { ref id, max_staleness, stale_policy, applied } = *lease;
-            let lease = feed.leases.renew(&Follower { client: name, id, max_staleness, stale_policy }, arrived)?;
+            let lease = feed
+                .leases
+                .renew(&Follower { client: name, id, max_staleness, stale_policy, agent: &agent }, arrived)?;
             // A follower cannot have applied what it has not read.
             let applied = request.after.as_ref().map(|after| Cursor {
                 log: after.log.clone(),
@@ -167,6 +173,19 @@ impl<S: Sync> FromRequestParts<S> for Accepted {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::read(&parts.headers))
+    }
+}
+
+/// What a client calls itself (`User-Agent`), cut to [`MAX_AGENT`] characters; empty if it does not say, or says it in other than visible
+/// ASCII.
+pub(super) struct Agent(String);
+
+impl<S: Sync> FromRequestParts<S> for Agent {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok(Self(agent.chars().take(MAX_AGENT).collect()))
     }
 }
 

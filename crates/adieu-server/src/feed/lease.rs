@@ -34,6 +34,19 @@ pub struct Follower<'a> {
     pub max_staleness: Duration,
     /// Its policy after that.
     pub stale_policy: StalePolicy,
+    /// What it calls itself; empty if it does not say.
+    pub agent: &'a str,
+}
+
+/// A live follower.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LiveFollower {
+    pub(crate) client: String,
+    pub(crate) agent: String,
+    /// The time since its last request.
+    pub(crate) silence: Duration,
+    /// The position that it has applied, with all that follow it.
+    pub(crate) applied: Position,
 }
 
 /// The live followers of one client.
@@ -72,6 +85,7 @@ struct Known {
     arrived: Moment,
     max_staleness: Duration,
     stale_policy: StalePolicy,
+    agent: Box<str>,
     /// The position that it has applied, with all that follow it.
     applied: Option<Cursor>,
 }
@@ -156,12 +170,15 @@ impl Leases {
     /// # Errors
     /// Fails if its client has too many followers.
     pub fn renew(&self, follower: &Follower<'_>, arrived: Moment) -> Result<Lease, TooManyFollowers> {
-        let Follower { client, id, max_staleness, stale_policy } = *follower;
+        let Follower { client, id, max_staleness, stale_policy, agent } = *follower;
         let mut table = self.table();
         if let Some(lease) = table.by_client.get(client).and_then(|followers| followers.get(id)) {
             let mut known = lease.known();
             (known.arrived, known.max_staleness) = (known.arrived.max(arrived), max_staleness);
             known.stale_policy = stale_policy;
+            if *known.agent != *agent {
+                known.agent = agent.into();
+            }
             drop(known);
             return Ok(lease.clone());
         }
@@ -173,7 +190,7 @@ impl Leases {
         if followers.len() >= MAX_FOLLOWERS {
             return Err(TooManyFollowers);
         }
-        let known = Known { arrived, max_staleness, stale_policy, applied: None };
+        let known = Known { arrived, max_staleness, stale_policy, agent: agent.into(), applied: None };
         let lease = Lease(Arc::new(Mutex::new(known)));
         followers.insert(id.to_owned(), lease.clone());
         Ok(lease)
@@ -254,6 +271,31 @@ impl Leases {
             Some((client.clone(), sum))
         });
         groups.flatten().collect()
+    }
+
+    /// Returns at most `limit` live followers, those that have been silent the longest first, and whether there are more. Positions
+    /// in another log than that of `own` count as its start.
+    pub(super) fn most_silent(&self, own: Option<&Cursor>, limit: usize) -> (Vec<LiveFollower>, bool) {
+        let (now, log) = (self.clock.moment(), own.map(|own| &own.log));
+        let table = self.table();
+        let mut all = Vec::new();
+        for (client, followers) in &table.by_client {
+            let leases = followers.values().map(|lease| (lease.known().arrived, client, lease));
+            all.extend(leases.filter(|(.., lease)| lease.known().runs_out() > now));
+        }
+        all.sort_by_key(|(arrived, client, _)| (*arrived, *client));
+        let has_more = all.len() > limit;
+        let shown = all.into_iter().take(limit).map(|(arrived, client, lease)| {
+            let known = lease.known();
+            let applied = known.applied.as_ref().filter(|applied| Some(&applied.log) == log);
+            LiveFollower {
+                client: client.clone(),
+                agent: known.agent.to_string(),
+                silence: now.since(arrived),
+                applied: applied.map_or(Position::START, |applied| applied.position),
+            }
+        });
+        (shown.collect(), has_more)
     }
 
     /// Returns how many live followers accept tokens even when they are too stale.

@@ -462,6 +462,17 @@ pub(crate) struct ClientRow {
     pub(crate) created: Ago,
 }
 
+/// A follower.
+#[derive(Debug)]
+pub(crate) struct FollowerRow {
+    pub(crate) client: String,
+    /// What it calls itself; empty if it does not say.
+    pub(crate) agent: String,
+    pub(crate) health: Health,
+    pub(crate) silence: String,
+    pub(crate) behind: String,
+}
+
 /// The clients.
 #[derive(Debug, Template)]
 #[template(path = "console/clients.html")]
@@ -469,6 +480,10 @@ pub(crate) struct ClientsPage {
     pub(crate) page: Page,
     pub(crate) frame: Frame,
     pub(crate) clients: Vec<ClientRow>,
+    /// Those that have been silent the longest.
+    pub(crate) followers: Vec<FollowerRow>,
+    /// Whether there are more followers.
+    pub(crate) has_more: bool,
 }
 
 /// A signing key.

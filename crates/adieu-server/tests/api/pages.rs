@@ -1,8 +1,11 @@
 //! The pages of users, as requests: what a browser does with them is tested in `tests/browser`.
 
 use adieu::{Subject, time::Timestamp};
-use adieu_server::{accounts::Account, text::Username};
-use reqwest::{Response, header::HeaderMap};
+use adieu_server::{accounts::Account, clients::Capability, text::Username};
+use reqwest::{
+    Response,
+    header::{HeaderMap, HeaderValue},
+};
 use serde_json::{Value, json};
 
 use crate::support::{PASSWORD, TestApp};
@@ -489,6 +492,37 @@ async fn users_are_sorted_and_each_order_has_every_user_once() {
         let path = format!("/console/users?sort=login&after={place}");
         assert_eq!(boss.get(&path, "text/html").await.status(), 200, "{place}");
     }
+}
+
+#[tokio::test]
+async fn the_console_shows_each_follower_and_the_version_that_it_states() {
+    let app = TestApp::start().await.with_admin("boss").await;
+    let billing = app.client("billing", &[Capability::Follow]).await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let follow = async |id: &str, agent: &[u8]| {
+        let url = app.url(&format!("/revocations?follower={id}&max_staleness=2000"));
+        let request = boss.client.get(url).basic_auth(&billing.name, Some(&billing.secret));
+        let response = request.header("user-agent", HeaderValue::from_bytes(agent).unwrap()).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+    };
+    let shown = async || {
+        let page = boss.get("/console/clients", "text/html").await.text().await.unwrap();
+        let (_, followers) = page.split_once("followers-title\">Followers").unwrap();
+        let rows =
+            followers.split("<tr><th scope=\"row\">").skip(1).map(|row| row.split("</tr>").next().unwrap().to_owned());
+        (rows.collect::<Vec<_>>(), page.clone())
+    };
+    assert!(shown().await.1.contains("Nobody follows this server now."));
+    follow("a", b"adieu-node/0.0.9").await;
+    follow("a", b"adieu-node/0.1.0").await;
+    follow("b", format!("<script>{}", "x".repeat(1_000)).as_bytes()).await;
+    follow("c", b"\xe2\x80\xae\xff").await;
+    let (rows, page) = shown().await;
+    assert_eq!(rows.len(), 3);
+    assert!(rows[0].contains("billing") && rows[0].contains(">adieu-node/0.1.0<") && !page.contains("0.0.9"));
+    assert!(rows[1].contains(&format!(">&#60;script&#62;{}<", "x".repeat(64 - "<script>".len()))), "{}", rows[1]);
+    assert!(rows[2].contains(">unknown<"), "{}", rows[2]);
+    assert!(!app.node.metrics.render().unwrap().contains("adieu-node"));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::support::{BOUND, Served};
 
 impl Served {
     fn follow(&self, id: &str, max_staleness: Duration, stale_policy: StalePolicy, applied: &Cursor) -> Lease {
-        let follower = Follower { client: "billing", id, max_staleness, stale_policy };
+        let follower = Follower { client: "billing", id, max_staleness, stale_policy, agent: "" };
         let lease = self.leases.renew(&follower, self.clock.moment()).unwrap();
         self.leases.record_applied(&lease, applied.clone());
         lease
@@ -72,8 +72,13 @@ async fn what_was_said_of_an_earlier_position_is_no_acknowledgement() {
     let before = served.catch_up().await;
     let lease = served.follow("slow", BOUND, StalePolicy::Reject, &before);
     let goes_on_asking = async {
-        let follower =
-            Follower { client: "billing", id: "slow", max_staleness: BOUND, stale_policy: StalePolicy::Reject };
+        let follower = Follower {
+            client: "billing",
+            id: "slow",
+            max_staleness: BOUND,
+            stale_policy: StalePolicy::Reject,
+            agent: "",
+        };
         for _ in 0..50 {
             sleep(Duration::from_millis(100)).await;
             served.leases.renew(&follower, served.clock.moment()).unwrap();
@@ -155,7 +160,7 @@ async fn a_client_has_so_many_followers_and_no_more() {
     let refuse = StalePolicy::Reject;
     let renew = |client, number: usize| {
         let id = number.to_string();
-        let follower = Follower { client, id: &id, max_staleness: BOUND, stale_policy: refuse };
+        let follower = Follower { client, id: &id, max_staleness: BOUND, stale_policy: refuse, agent: "" };
         served.leases.renew(&follower, served.clock.moment()).is_ok()
     };
     assert!((0..10_000).all(|number| renew("billing", number)));

@@ -8,8 +8,11 @@ use super::{Operator, Pages, answer};
 use crate::{
     clients::Capability,
     config::written_duration,
-    pages::{ClientRow, ClientsPage, Health, Section, short},
+    pages::{ClientRow, ClientsPage, FollowerRow, Health, Section, short},
 };
+
+/// How many followers are shown.
+const FOLLOWERS: usize = 100;
 
 /// `GET /console/clients`
 pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Response {
@@ -41,7 +44,16 @@ pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Resp
             }
         };
         let clients = node.clients.store().clients().await?.iter().map(row).collect();
-        Ok(ClientsPage { page, frame, clients })
+        let (followers, has_more) = node.feed.most_silent(own.as_ref(), FOLLOWERS);
+        let followers = followers.into_iter().map(|follower| FollowerRow {
+            client: follower.client,
+            agent: follower.agent,
+            health: Health::of(Some(follower.silence), bound),
+            silence: short(follower.silence),
+            behind: position.saturating_sub(follower.applied.get()).to_string(),
+        });
+        let followers = followers.collect();
+        Ok(ClientsPage { page, frame, clients, followers, has_more })
     };
     answer(&operator.visit, found.await)
 }
