@@ -1,8 +1,10 @@
-//! Copies of a store that is in use, and its complete check.
+//! Copies of a store that is in use, also before a migration, and its complete check.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
+    process,
 };
 
 use super::{Sqlite, create_private, rows, schema};
@@ -65,4 +67,39 @@ impl Sqlite {
         };
         tokio::task::spawn_blocking(read).await.map_err(Error::unavailable)?
     }
+}
+
+/// Copies a file whose tables are about to be migrated to `FILE.before-VERSION`, which only its owner can read, and returns when the copy is on
+/// stable storage. A copy that exists is left as it is: an earlier start with this version may have been interrupted.
+pub(super) fn before_migration(path: &Path) -> Result<(), Error> {
+    let copy = beside(path, concat!(".before-", env!("CARGO_PKG_VERSION")));
+    if copy.exists() {
+        return Ok(());
+    }
+    let part = beside(&copy, &format!(".{}.part", process::id()));
+    create_private(&part).map_err(Error::unavailable)?;
+    let written = write(path, &part).and_then(|()| fs::rename(&part, &copy).map_err(Error::unavailable));
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    written?;
+    if let Some(folder) = path.parent() {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::unavailable)?;
+    }
+    tracing::warn!(copy = %copy.display(), "the tables are migrated to this version; the store as it was is in the copy");
+    Ok(())
+}
+
+/// Copies a file of any version into an empty one.
+fn write(path: &Path, to: &Path) -> Result<(), Error> {
+    let name = to.to_str().ok_or_else(|| Error::setting("path", "it is not UTF-8"))?;
+    let connection = schema::look_at(path).map_err(Error::unavailable)?;
+    connection.execute("VACUUM INTO $1", [name]).map_err(Error::unavailable)?;
+    File::open(to).and_then(|file| file.sync_all()).map_err(Error::unavailable)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
 }

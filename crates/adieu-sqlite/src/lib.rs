@@ -105,8 +105,8 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, or creates it (readable by its owner only), and migrates its tables. `path` must be a path:
-    /// SQLite's other names (`:memory:`, `file:…`) are rejected. [`Memory`](adieu::store::Memory) is a store in
+    /// Opens the file, or creates it (readable by its owner only), and migrates its tables. Before the tables of an earlier version are
+    /// migrated, the file is copied to `FILE.before-VERSION`, unless that exists. `path` must be a path: SQLite's other names (`:memory:`, `file:…`) are rejected. [`Memory`](adieu::store::Memory) is a store in
     /// memory.
     ///
     /// # Errors
@@ -155,6 +155,9 @@ impl Sqlite {
         let state = schema::identify(&path)?;
         if state == State::Older {
             schema::check_pages(&path)?;
+            if schema::is_outdated(&path)? {
+                backup::before_migration(&path)?;
+            }
         }
         if state != State::Current {
             make_private(&path)?;
@@ -320,7 +323,7 @@ impl Sqlite {
     }
 
     /// Migrates the tables that an application keeps in this file. The `steps` of a `component` that have not run yet
-    /// run in one transaction.
+    /// run in one transaction, after a copy of the file if some have.
     ///
     /// # Errors
     /// [`Error::IncompatibleStore`] if a newer version of the component has migrated the tables.
@@ -328,8 +331,14 @@ impl Sqlite {
     #[doc(hidden)]
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
         // Usually there is nothing to migrate, which needs no write.
-        if self.is_migrated(component, steps).await? {
+        let version = self.version_of(component, steps).await?;
+        if version == steps.len() {
             return Ok(());
+        }
+        if version > 0 {
+            let path = Arc::clone(&self.path);
+            let copied = tokio::task::spawn_blocking(move || backup::before_migration(&path)).await;
+            copied.map_err(Error::unavailable)??;
         }
         let newer = self.transact(move |connection| schema::migrate_component(connection, component, steps)).await?;
         newer.map_or(Ok(()), |version| Err(self.newer(component, version)))
@@ -341,8 +350,12 @@ impl Sqlite {
     /// [`Error::IncompatibleStore`] if a newer version of the component has migrated the tables.
     #[doc(hidden)]
     pub async fn is_migrated(&self, component: &'static str, steps: &[&str]) -> Result<bool, Error> {
+        Ok(self.version_of(component, steps).await? == steps.len())
+    }
+
+    async fn version_of(&self, component: &'static str, steps: &[&str]) -> Result<usize, Error> {
         let version = self.query(move |connection| schema::component_version(connection, component)).await?;
-        if version > steps.len() { Err(self.newer(component, version)) } else { Ok(version == steps.len()) }
+        if version > steps.len() { Err(self.newer(component, version)) } else { Ok(version) }
     }
 
     fn newer(&self, component: &str, version: usize) -> Error {

@@ -189,6 +189,12 @@ pub(super) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
+/// Returns whether the file has tables of an earlier version.
+pub(super) fn is_outdated(path: &Path) -> Result<bool, Error> {
+    let contents = inspect(path).map_err(|error| why(path, &error))?;
+    Ok((1..MIGRATIONS.len()).contains(&contents.version))
+}
+
 /// Migrates the tables to this version, in one transaction. Several processes may do so at the same time.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -293,3 +293,60 @@ async fn close(place: &OnFile) {
         tokio::task::yield_now().await;
     }
 }
+
+/// Returns the name of the copy that was made before a migration, if there is one and nothing else was left behind.
+fn copy_beside(path: &Path) -> Option<PathBuf> {
+    let beside = contents(path.parent().unwrap()).into_keys();
+    let copies: Vec<_> = beside.filter(|file| file.to_str().unwrap().contains(".before-")).collect();
+    assert!(copies.len() <= 1, "{copies:?}");
+    copies.into_iter().next()
+}
+
+fn number(path: &Path, query: &str) -> i64 {
+    Connection::open(path).unwrap().query_row(query, [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn a_file_of_an_earlier_version_is_copied_before_it_is_migrated() {
+    let place = OnFile::empty().await;
+    let first = Connection::open(place.path()).unwrap();
+    first.execute_batch(include_str!("../../src/schema/1.sql")).unwrap();
+    first
+        .execute_batch(
+            "INSERT INTO revocation_log_state (log_id, pruned_through) VALUES ('a', 7);
+             PRAGMA application_id = 1094994245; PRAGMA user_version = 1",
+        )
+        .unwrap();
+    drop(first);
+    drop(Sqlite::open(place.path()).await.unwrap());
+    let copy = copy_beside(&place.path()).unwrap();
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(number(&copy, "PRAGMA user_version"), 1);
+    assert!(number(&place.path(), "PRAGMA user_version") > 1);
+
+    // Nothing is copied again, neither by an ordinary start, nor by one after an interrupted migration.
+    let made = fs::read(&copy).unwrap();
+    drop(Sqlite::open(place.path()).await.unwrap());
+    fs::copy(&copy, place.path()).unwrap();
+    for of_sqlite in ["-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{of_sqlite}", place.path().display()));
+    }
+    drop(Sqlite::open(place.path()).await.unwrap());
+    assert_eq!(copy_beside(&place.path()).as_ref(), Some(&copy));
+    assert!(fs::read(&copy).unwrap() == made);
+    assert_eq!(number(&place.path(), "SELECT pruned_through FROM revocation_log_state"), 7);
+}
+
+#[tokio::test]
+async fn a_file_is_copied_before_the_tables_of_an_application_are_migrated() {
+    const FIRST: &str = "CREATE TABLE shop (id INTEGER)";
+    let place = OnFile::empty().await;
+    let store = Sqlite::open(place.path()).await.unwrap();
+    store.migrate("shop", &[FIRST]).await.unwrap();
+    store.migrate("shop", &[FIRST]).await.unwrap();
+    assert_eq!(copy_beside(&place.path()), None, "a new table needs none");
+    store.migrate("shop", &[FIRST, "DROP TABLE shop"]).await.unwrap();
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'shop'";
+    assert_eq!(number(&copy_beside(&place.path()).unwrap(), tables), 1);
+    assert_eq!(number(&place.path(), tables), 0);
+}
