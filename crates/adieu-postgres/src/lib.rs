@@ -90,7 +90,7 @@ pub use text::{from_text, to_text};
 
 use adieu::{
     Error,
-    engine::{Changes, Key, Searches},
+    engine::{Changes, CommitSizes, Key, Searches},
     restore::Witness,
     revocation::LogId,
     time::Timestamp,
@@ -132,6 +132,7 @@ struct Inner {
     notifying: [AbortHandle; 2],
     /// The number of announcements that failed.
     unannounced: Arc<AtomicU64>,
+    commit_sizes: CommitSizes,
     witness: Witness,
     /// Changes with every append that this process knows of.
     appended: watch::Sender<u64>,
@@ -223,7 +224,9 @@ impl Postgres {
     async fn start(address: Arc<Address>, mut connected: Marked) -> Result<Self, Error> {
         let (appended, to_announce) = (watch::Sender::new(0), Arc::new(Notify::new()));
         let witness = Witness::default();
-        let writer = Worker::start(Arc::clone(&address), appended.clone(), Arc::clone(&to_announce), witness.clone());
+        let (announcing, commit_sizes) = (Arc::clone(&to_announce), CommitSizes::default());
+        let writer =
+            Worker::start(Arc::clone(&address), appended.clone(), announcing, witness.clone(), commit_sizes.clone());
         // The name of this process in notifications, so that it ignores its own.
         let name = LogId::random().as_str().to_owned();
         let unannounced = Arc::new(AtomicU64::new(0));
@@ -241,6 +244,7 @@ impl Postgres {
             searches: Searches::default(),
             notifying: [telling.abort_handle(), listening.abort_handle()],
             unannounced,
+            commit_sizes,
             witness,
             appended,
             write_failed: AtomicBool::new(false),
@@ -264,6 +268,13 @@ impl Postgres {
     #[doc(hidden)]
     pub fn unannounced(&self) -> u64 {
         self.inner.unannounced.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many operations shared each commit of this process.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn commit_sizes(&self) -> &CommitSizes {
+        &self.inner.commit_sizes
     }
 
     /// Returns how much is in use of the connections for accounts, clients, and reads other than those of the log.

@@ -35,7 +35,7 @@ use super::{
 use adieu::{
     Error,
     engine::{
-        Changes, Key,
+        Changes, CommitSizes, Key,
         group_commit::{GroupCommit, Job as _, keyed},
     },
     restore::Witness,
@@ -78,9 +78,10 @@ impl Worker {
         appended: watch::Sender<u64>,
         to_announce: Arc<Notify>,
         witness: Witness,
+        sizes: CommitSizes,
     ) -> Self {
-        let writer =
-            Writer { address, appended, to_announce, witness, releasing: Arc::default(), connection: Arc::default() };
+        let (releasing, connection) = (Arc::default(), Arc::default());
+        let writer = Writer { address, appended, to_announce, witness, sizes, releasing, connection };
         Self(GroupCommit::start(move |batch| {
             let writer = writer.clone();
             async move { writer.commit(batch).await }
@@ -124,6 +125,7 @@ struct Writer {
     appended: watch::Sender<u64>,
     to_announce: Arc<Notify>,
     witness: Witness,
+    sizes: CommitSizes,
     /// Whether a task is already looking for a lock to release.
     releasing: Arc<AtomicBool>,
     /// The connection, and when the server last answered on it. Taken out while it is used, and put back only if the
@@ -197,6 +199,9 @@ impl Writer {
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(Failure::OfAll(Error::unavailable("the server did not answer in time"))),
         };
+        if done.is_ok() {
+            self.sizes.record(jobs.len());
+        }
         if held.is_none() {
             self.release_the_lock();
         }

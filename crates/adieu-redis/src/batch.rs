@@ -64,7 +64,11 @@ impl Redis {
 
     /// Carries out a batch of logins.
     pub(super) async fn apply_logins(self, batch: Vec<Login>) {
-        let commit = Commit { put: batch.iter().map(|login| &login.session).collect(), ..Commit::default() };
+        let commit = Commit {
+            put: batch.iter().map(|login| &login.session).collect(),
+            operations: batch.len(),
+            ..Commit::default()
+        };
         // Nothing was read, so nothing can have changed.
         let outcome = self.commit(&commit).await.map(|_| Position::START);
         answer(batch, outcome);
@@ -145,6 +149,7 @@ impl Redis {
             revocations: changes.appended(),
             removed: removed.into_iter().map(|(_, id)| id).collect(),
             put,
+            operations: batch.len(),
             ..Commit::default()
         };
         let appended = u64::try_from(commit.revocations.len()).unwrap_or(u64::MAX);

@@ -35,6 +35,8 @@ pub(super) struct Commit<'a> {
     pub(super) put: Vec<&'a Session>,
     /// Set if the log starts over.
     pub(super) reset: Option<&'a Reset>,
+    /// The number of operations that it carries out; `0` stands for one.
+    pub(super) operations: usize,
 }
 
 /// The restart of a log under a new identity.
@@ -154,6 +156,7 @@ impl Redis {
             };
             match self.try_commit(commit, seen).await? {
                 Outcome::Done { committed, incarnation } => {
+                    self.shared.commit_sizes.record(commit.operations.max(1));
                     if let Some(mark) = mark {
                         let state = LogState {
                             lineage: codec::lineage(mark.log(), &incarnation)?,

@@ -69,7 +69,10 @@ use self::{
 };
 use adieu::{
     Error,
-    engine::group_commit::{GroupCommit, Keyed},
+    engine::{
+        CommitSizes,
+        group_commit::{GroupCommit, Keyed},
+    },
     restore::Witness,
 };
 
@@ -104,6 +107,7 @@ struct Shared {
     changes: GroupCommit<Box<dyn Keyed>>,
     /// Apart from the other changes, since a server whose memory is full rejects logins only.
     logins: GroupCommit<Login>,
+    commit_sizes: CommitSizes,
 }
 
 /// The names of the keys. The braces make a cluster keep all keys on one node.
@@ -162,6 +166,13 @@ impl Redis {
         let mut probe = redis::pipe();
         probe.cmd("HINCRBY").arg(&self.shared.keys.state).arg("probes").arg(1).ignore();
         self.write(Ask::Pipeline(&probe)).await
+    }
+
+    /// Returns how many operations shared each commit of this process.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn commit_sizes(&self) -> &CommitSizes {
+        &self.shared.commit_sizes
     }
 
     /// Runs commands that only read. Retries once on a new connection if the connection was lost.

@@ -77,6 +77,7 @@ impl RedisBuilder {
             memory: Mutex::default(),
             changes: serve(shared, Redis::apply),
             logins: serve(shared, Redis::apply_logins),
+            commit_sizes: Default::default(),
         });
         Ok(Redis { shared })
     }

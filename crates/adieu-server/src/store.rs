@@ -3,6 +3,7 @@
 //! Accounts, clients and aliases are in the *store*; sessions, signing keys and revocations are in the same store or in an engine of their own.
 //! Either way, ending a session is one operation of one engine, because the three are always together.
 
+mod appends;
 pub mod backup;
 pub mod check;
 pub mod copy;
@@ -24,6 +25,7 @@ use adieu_redis::Redis;
 use adieu_sqlite::Sqlite;
 use anyhow::Context as _;
 
+use self::appends::{Appends, Measured};
 use crate::{
     accounts::{self, AccountStore},
     aliases::{self, AliasStore},
@@ -41,6 +43,7 @@ pub struct Stores {
     main: Main,
     /// The engine for sessions, keys and revocations, if it is a separate one.
     revocations: Option<Redis>,
+    appends: Appends,
 }
 
 /// The engine for accounts and clients.
@@ -140,7 +143,7 @@ impl Stores {
             }
             None => None,
         };
-        Ok(Self { main, revocations })
+        Ok(Self { main, revocations, appends: Appends::default() })
     }
 
     /// Returns when the check for damage has passed.
@@ -179,10 +182,14 @@ impl Stores {
     #[must_use]
     pub fn core(&self) -> Arc<dyn Store> {
         match (&self.revocations, &self.main) {
-            (Some(store), _) => Arc::new(store.clone()),
-            (None, Main::Sqlite(store)) => Arc::new(store.clone()),
-            (None, Main::Postgres(store)) => Arc::new(store.clone()),
+            (Some(store), _) => self.measured(store),
+            (None, Main::Sqlite(store)) => self.measured(store),
+            (None, Main::Postgres(store)) => self.measured(store),
         }
+    }
+
+    fn measured<S: Store + Clone>(&self, store: &S) -> Arc<dyn Store> {
+        Arc::new(Measured { store: store.clone(), appends: self.appends.clone() })
     }
 
     /// Returns the registry in which the nodes of this store report their positions; `None` if the store is for one node.

@@ -64,7 +64,12 @@ pub use rusqlite;
 #[doc(hidden)]
 pub use worker::wait_until_closed;
 
-use adieu::{Error, engine::Searches, restore::Witness, time::Timestamp};
+use adieu::{
+    Error,
+    engine::{CommitSizes, Searches},
+    restore::Witness,
+    time::Timestamp,
+};
 use file::File;
 use schema::State;
 use worker::{Mode, Running, Worker};
@@ -97,6 +102,7 @@ pub struct Sqlite {
     witness: Witness,
     /// Incremented by every append of this process, so that its readers need not poll for them.
     appended: watch::Sender<u64>,
+    commit_sizes: CommitSizes,
     /// Whether a write has failed since the store was last known to be writable.
     write_failed: Arc<AtomicBool>,
     /// Where the next step of pruning and the next step of deleting expired sessions start.
@@ -177,11 +183,11 @@ impl Sqlite {
                  machine, or everything in PostgreSQL"
             );
         }
-        let (writer, witness) = (Arc::new(OnceLock::new()), Witness::default());
+        let (writer, witness, commit_sizes) = (Arc::new(OnceLock::new()), Witness::default(), CommitSizes::default());
         let (announce, checked) = watch::channel(None);
         let check = {
             let (path, file) = (path.clone(), Arc::clone(&file));
-            let (writer, witness) = (Arc::clone(&writer), witness.clone());
+            let (writer, mode) = (Arc::clone(&writer), Mode::GroupCommit(witness.clone(), commit_sizes.clone()));
             let running = Running::begin();
             move || {
                 let _running = running;
@@ -193,8 +199,7 @@ impl Sqlite {
                     let connection = connect(&path).map_err(Error::unavailable)?;
                     sound.store(true, Ordering::Release);
                     // Only this thread sets it, once.
-                    let _ =
-                        writer.set(Worker::start("adieu-writer", &file, vec![connection], Mode::GroupCommit(witness))?);
+                    let _ = writer.set(Worker::start("adieu-writer", &file, vec![connection], mode)?);
                     Ok(())
                 });
                 announce.send_replace(Some(outcome));
@@ -210,6 +215,7 @@ impl Sqlite {
             file,
             witness,
             appended: watch::Sender::new(0),
+            commit_sizes,
             write_failed: Arc::default(),
             pruned_up_to: Arc::default(),
             forgotten_up_to: Arc::default(),
@@ -234,6 +240,13 @@ impl Sqlite {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns how many operations shared each commit of this process.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn commit_sizes(&self) -> &CommitSizes {
+        &self.commit_sizes
     }
 
     /// Runs an operation that writes, together with others in the queue, and returns when all of them are durable.

@@ -22,6 +22,7 @@ use super::{
 };
 use adieu::{
     Error,
+    engine::CommitSizes,
     restore::{LogState, Witness},
     revocation::Position,
 };
@@ -70,7 +71,7 @@ pub fn wait_until_closed(timeout: Duration) -> bool {
 #[derive(Debug, Clone)]
 pub(super) enum Mode {
     /// Operations that are queued together run in one transaction, in which the log is held against the mark.
-    GroupCommit(Witness),
+    GroupCommit(Witness, CommitSizes),
     /// Each operation runs alone. If the file has been found sound when the thread ends, closing it may checkpoint the
     /// write-ahead log.
     Read(Arc<AtomicBool>),
@@ -132,8 +133,8 @@ impl Worker {
             let serve = move || {
                 let _running = running;
                 let is_sound = match mode {
-                    Mode::GroupCommit(witness) => {
-                        write(&connection, &file, &jobs, &witness);
+                    Mode::GroupCommit(witness, sizes) => {
+                        write(&connection, &file, &jobs, &witness, &sizes);
                         true
                     }
                     Mode::Read(sound) => {
@@ -192,7 +193,7 @@ struct Writer<'t> {
     log: WriteAheadLog,
 }
 
-fn write(connection: &Connection, file: &File, jobs: &Jobs, witness: &Witness) {
+fn write(connection: &Connection, file: &File, jobs: &Jobs, witness: &Witness, sizes: &CommitSizes) {
     // The only thread of its queue, so no other one wants the lock.
     let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
     let mut writer = Writer { connection, file, witness, log: WriteAheadLog::of(file.path()) };
@@ -207,7 +208,7 @@ fn write(connection: &Connection, file: &File, jobs: &Jobs, witness: &Witness) {
         expected = batch.len();
         let started = Instant::now();
         match file.check_index().and_then(|()| wal_index::check(file.path())) {
-            Ok(()) => commit(&mut writer, batch),
+            Ok(()) => commit(&mut writer, batch, sizes),
             Err(error) => batch.into_iter().for_each(|job| job.answer(Err(error.clone()))),
         }
         patience = started.elapsed().min(BATCH_WINDOW);
@@ -245,12 +246,16 @@ fn gather(first: Box<dyn Job>, jobs: &Receiver<Box<dyn Job>>, expected: usize, p
 }
 
 /// Runs a batch in one transaction and answers everybody, after it is on the disk.
-fn commit(writer: &mut Writer<'_>, mut batch: Batch) {
+fn commit(writer: &mut Writer<'_>, mut batch: Batch, sizes: &CommitSizes) {
     let outcomes = match all_or_none(writer, &mut batch) {
         Ok(()) => vec![Ok(()); batch.len()],
         Err(Failure::OfOne(_)) if batch.len() > 1 => each_for_itself(writer, &mut batch),
         Err(Failure::OfOne(error) | Failure::OfAll(error)) => vec![Err(error); batch.len()],
     };
+    match outcomes.iter().filter(|outcome| outcome.is_ok()).count() {
+        0 => {}
+        committed => sizes.record(committed),
+    }
     for (job, outcome) in batch.into_iter().zip(outcomes) {
         job.answer(outcome);
     }

@@ -4,16 +4,62 @@ use std::fmt;
 
 use prometheus_client::{
     collector::Collector,
-    encoding::DescriptorEncoder,
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Unit,
 };
+
+use adieu::engine::CommitSizes;
 
 use super::{Main, Stores};
 use crate::measurement::{count, put};
 
+/// The number of operations in each commit, as a histogram.
+struct Sizes<'s>(&'s CommitSizes);
+
+impl EncodeMetric for Sizes<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let commits = self.0.commits();
+        let mut buckets: Vec<_> =
+            CommitSizes::BOUNDS.iter().zip(commits).map(|(bound, commits)| (*bound as f64, commits)).collect();
+        // The encoder writes this bound as infinity. No commit is larger than the last of the others.
+        buckets.push((f64::MAX, 0));
+        encoder.encode_histogram::<NoLabelSet>(self.0.operations() as f64, commits.iter().sum(), &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
 impl Collector for Stores {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        put(
+            &mut encoder,
+            "log_append_duration",
+            "Time from a call that appends to the log until its entries are durable",
+            Some(&Unit::Seconds),
+            &self.appends.durations,
+        )?;
+        put(
+            &mut encoder,
+            "log_pruned_entries",
+            "Lapsed entries that this server has removed from the log",
+            None,
+            &self.appends.pruned,
+        )?;
+        let sizes = match (&self.revocations, &self.main) {
+            (Some(store), _) => store.commit_sizes(),
+            (None, Main::Sqlite(store)) => store.commit_sizes(),
+            (None, Main::Postgres(store)) => store.commit_sizes(),
+        };
+        put(
+            &mut encoder,
+            "store_commit_operations",
+            "Operations that share a commit of the store of sessions and revocations",
+            None,
+            &Sizes(sizes),
+        )?;
         if let Main::Postgres(store) = &self.main {
             put(
                 &mut encoder,

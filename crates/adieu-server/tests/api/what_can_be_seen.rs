@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use adieu::time::Timestamp;
 use serde_json::json;
 
 use crate::{
@@ -75,6 +76,32 @@ async fn what_users_do_is_counted() {
     }
     assert!(counted["adieu_index_staleness_seconds"] < 60.0);
     assert_eq!(metrics(&other)["adieu_logins_total"], 0.0, "each server has its own");
+}
+
+#[tokio::test]
+async fn appends_to_the_log_are_measured() {
+    const APPENDS: &str = "adieu_log_append_duration_seconds_count";
+    let app = TestApp::start().await.with_user("jose").await;
+    let (first, second) = (app.log_in("jose").await, app.log_in("jose").await);
+    app.post("/refresh").token(&first.refresh).send().await.is(200);
+    app.verify(&first.access).await.is(204);
+    let before = metrics(&app);
+    assert_eq!(before[APPENDS], 0.0, "a login, a refresh and a request append nothing");
+    app.post("/logout").token(&first.access).send().await.is(200);
+    app.post("/logout").token(&second.access).send().await.is(200);
+    let after = metrics(&app);
+    assert_eq!(after[APPENDS], 2.0);
+    assert!(after["adieu_log_append_duration_seconds_sum"] > 0.0);
+    for (name, added) in [
+        ("adieu_store_commit_operations_count", 2.0),
+        ("adieu_store_commit_operations_sum", 2.0),
+        ("adieu_store_commit_operations_bucket{le=\"1.0\"}", 2.0),
+    ] {
+        assert_eq!(after[name] - before[name], added, "{name}");
+    }
+    app.node.core.log().prune(Timestamp::MAX).await.unwrap();
+    // The last entry stays, so that its position is not assigned again.
+    assert_eq!(metrics(&app)["adieu_log_pruned_entries_total"], 1.0);
 }
 
 #[tokio::test]

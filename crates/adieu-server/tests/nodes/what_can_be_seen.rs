@@ -15,18 +15,19 @@ async fn node(folder: &tempfile::TempDir, setting: &str, url: &str) -> Node {
     Node::open(&settings).await.unwrap()
 }
 
+fn value(node: &Node, name: &str) -> Option<f64> {
+    let text = node.metrics.render().unwrap();
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
 /// Waits until this metric has a suitable value.
 async fn becomes(node: &Node, name: &str, will_do: impl Fn(f64) -> bool) {
-    let value = || -> Option<f64> {
-        let text = node.metrics.render().unwrap();
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
-    };
     let waiting = async {
-        while !value().is_some_and(&will_do) {
+        while !value(node, name).is_some_and(&will_do) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    assert!(tokio::time::timeout(TEST_TIMEOUT, waiting).await.is_ok(), "{name} is {:?}", value());
+    assert!(tokio::time::timeout(TEST_TIMEOUT, waiting).await.is_ok(), "{name} is {:?}", value(node, name));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,4 +53,34 @@ async fn notifications_that_failed_can_be_seen() {
     let tokens = node.sessions.log_in(Subject::new("jose").unwrap()).await.unwrap();
     node.sessions.log_out(&tokens.access, Default::default()).await.unwrap();
     becomes(&node, "adieu_postgres_notifications_failed_total", |count| count > 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_many_logouts_share_a_commit_can_be_seen() {
+    const LOGOUTS: usize = 50;
+    for (setting, url) in [
+        ("ADIEU_STORE", test_servers::postgres_database().await),
+        ("ADIEU_REVOCATIONS", test_servers::redis_database().await),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let node = node(&folder, setting, &url).await;
+        let mut tokens = Vec::new();
+        for _ in 0..LOGOUTS {
+            tokens.push(node.sessions.log_in(Subject::new("jose").unwrap()).await.unwrap());
+        }
+        let measured = || {
+            ["log_append_duration_seconds_count", "store_commit_operations_count", "store_commit_operations_sum"]
+                .map(|name| value(&node, &format!("adieu_{name}")).unwrap())
+        };
+        let before = measured();
+        let log_out = |tokens| async {
+            let tokens: adieu::session::TokenPair = tokens;
+            node.sessions.log_out(&tokens.access, Default::default()).await.unwrap();
+        };
+        futures_util::future::join_all(tokens.into_iter().map(log_out)).await;
+        let after = measured();
+        let [appends, commits, operations] = std::array::from_fn(|place| after[place] - before[place]);
+        assert_eq!((appends, operations), (LOGOUTS as f64, LOGOUTS as f64), "{setting}");
+        assert!((1.0..LOGOUTS as f64).contains(&commits), "{setting}: {commits} commits");
+    }
 }

@@ -213,3 +213,26 @@ async fn asked_once<F: Future>(future: F) -> Result<F::Output, Pin<Box<F>>> {
     let mut future = Box::pin(future);
     tokio::select! { biased; output = &mut future => Ok(output), () = ready(()) => Err(future) }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operations_are_counted_by_commit() {
+    let (_place, store) = with_guests().await;
+    let host = |connection: &rusqlite::Connection| connection.execute("INSERT INTO guest VALUES ('host', 3)", []);
+    store.transact(host).await.unwrap();
+    let before = (store.commit_sizes().commits(), store.commit_sizes().operations());
+    let (release, held) = hold(&store).await;
+    let mut asked = Vec::new();
+    for number in 1..=6 {
+        asked.push(queued(seat(&store, format!("guest {number}"), number)).await);
+    }
+    drop(release);
+    held.await.unwrap().unwrap();
+    for asked in asked {
+        let _ = asked.await;
+    }
+    let mut expected = before.0;
+    expected[0] += 1; // the one that held the writer
+    expected[3] += 1; // five guests, at most eight; the seat of the third is taken
+    assert_eq!(store.commit_sizes().commits(), expected);
+    assert_eq!(store.commit_sizes().operations(), before.1 + 6);
+}
