@@ -78,7 +78,7 @@ impl Redis {
     pub(super) async fn apply(self, batch: Batch) {
         let Some(limit) = batch.iter().map(|job| job.deadline()).max() else { return };
         if timeout_at(limit, self.apply_or_set_apart(batch)).await.is_err() {
-            self.shared.writer.forget();
+            self.shared.writer.give_up();
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -37,6 +40,17 @@ pub(super) struct Connection {
     /// Held while connecting, so that one caller connects and the others wait.
     connecting: AsyncMutex<()>,
     current: Mutex<Current>,
+    /// The number of requests that failed or were not answered in time.
+    failed: AtomicU64,
+}
+
+/// What the connections of a process to Redis have been through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RedisConnections {
+    /// How many connections were opened. Two are needed, one to read and one to write.
+    pub opened: u64,
+    /// How many requests failed, or were not answered in time.
+    pub failed_requests: u64,
 }
 
 #[derive(Default)]
@@ -54,7 +68,8 @@ enum Failure {
 
 impl Connection {
     pub(super) fn new(client: Client, limit: Duration, allow_weaker_durability: bool) -> Self {
-        Self { client, limit, allow_weaker_durability, connecting: AsyncMutex::default(), current: Mutex::default() }
+        let (connecting, current, failed) = (AsyncMutex::default(), Mutex::default(), AtomicU64::new(0));
+        Self { client, limit, allow_weaker_durability, connecting, current, failed }
     }
 
     /// Connects and checks that the server is suitable.
@@ -81,13 +96,18 @@ impl Connection {
         };
         match timeout(self.limit, asked).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Failure::Redis(error))) => Err(Error::unavailable(error)),
-            // An unsuitable server is an invalid setting at the start of a process, and a failure later.
-            Ok(Err(Failure::Other(Error::UnsuitableServer(sentence)))) => Err(Error::unavailable(sentence)),
-            Ok(Err(Failure::Other(error))) => Err(error),
+            Ok(Err(failure)) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                Err(match failure {
+                    Failure::Redis(error) => Error::unavailable(error),
+                    // An unsuitable server is an invalid setting at the start of a process, and a failure later.
+                    Failure::Other(Error::UnsuitableServer(sentence)) => Error::unavailable(sentence),
+                    Failure::Other(error) => error,
+                })
+            }
             Err(_) => {
                 // The server or the network may be gone: a new connection will tell.
-                self.forget();
+                self.give_up();
                 Err(self.too_late())
             }
         }
@@ -96,6 +116,17 @@ impl Connection {
     /// Makes the next caller reconnect.
     pub(super) fn forget(&self) {
         self.current().connection = None;
+    }
+
+    /// Like [`forget`](Self::forget), and counts a request that was not answered in time.
+    pub(super) fn give_up(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.forget();
+    }
+
+    /// Returns what this connection and those before it have been through.
+    pub(super) fn history(&self) -> RedisConnections {
+        RedisConnections { opened: self.current().number, failed_requests: self.failed.load(Ordering::Relaxed) }
     }
 
     async fn ask_once<T: FromRedisValue>(&self, ask: Ask<'_>) -> Result<T, Failure> {

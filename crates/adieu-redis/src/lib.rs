@@ -76,6 +76,7 @@ use adieu::{
     restore::Witness,
 };
 
+pub use connection::RedisConnections;
 pub use memory::RedisMemory;
 pub use settings::RedisBuilder;
 
@@ -166,6 +167,17 @@ impl Redis {
         let mut probe = redis::pipe();
         probe.cmd("HINCRBY").arg(&self.shared.keys.state).arg("probes").arg(1).ignore();
         self.write(Ask::Pipeline(&probe)).await
+    }
+
+    /// Returns what the connections of this process have been through.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn connections(&self) -> RedisConnections {
+        let (reader, writer) = (self.shared.reader.history(), self.shared.writer.history());
+        RedisConnections {
+            opened: reader.opened.saturating_add(writer.opened),
+            failed_requests: reader.failed_requests.saturating_add(writer.failed_requests),
+        }
     }
 
     /// Returns how many operations shared each commit of this process.

@@ -78,6 +78,17 @@ impl Collector for Stores {
             }
         }
         if let Some(store) = &self.revocations {
+            let connections = store.connections();
+            for (name, help, number) in [
+                ("redis_connections_opened", "Connections to Redis that were opened", connections.opened),
+                (
+                    "redis_failed_requests",
+                    "Requests to Redis that failed or were not answered in time",
+                    connections.failed_requests,
+                ),
+            ] {
+                put(&mut encoder, name, help, None, &ConstCounter::new(number))?;
+            }
             let memory = store.memory();
             let bytes = |number: u64| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
             let unit = Some(&Unit::Bytes);

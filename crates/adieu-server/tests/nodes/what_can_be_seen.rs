@@ -84,3 +84,17 @@ async fn how_many_logouts_share_a_commit_can_be_seen() {
         assert!((1.0..LOGOUTS as f64).contains(&commits), "{setting}: {commits} commits");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_connections_to_redis_can_be_seen() {
+    const OPENED: &str = "adieu_redis_connections_opened_total";
+    const FAILED: &str = "adieu_redis_failed_requests_total";
+    let server = test_servers::Redis::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let node = node(&folder, "ADIEU_REVOCATIONS", &server.url()).await;
+    assert_eq!((value(&node, OPENED), value(&node, FAILED)), (Some(2.0), Some(0.0)), "one to read and one to write");
+    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    becomes(&node, OPENED, |opened| opened > 2.0).await;
+    drop(server);
+    becomes(&node, FAILED, |failed| failed > 0.0).await;
+}
