@@ -15,6 +15,7 @@ pub mod clients;
 pub mod config;
 pub mod deliveries;
 pub mod error;
+mod event_fields;
 pub mod events;
 pub mod exposure;
 pub mod feed;

@@ -16,17 +16,25 @@ use std::{
 
 use adieu::Chain;
 use adieu_axum::REJECTION_LOG_TARGET;
+use serde_json::Value;
 use tracing::{
-    Level, Metadata,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     level_filters::LevelFilter,
 };
 use tracing_subscriber::{
     Layer as _, Registry,
     field::RecordFields,
-    fmt::{FormatFields, MakeWriter, format::Writer, layer},
+    fmt::{
+        FmtContext, FormatEvent, FormatFields, MakeWriter,
+        format::Writer,
+        layer,
+        time::{FormatTime as _, SystemTime},
+    },
     layer::SubscriberExt as _,
-    registry, reload,
+    registry,
+    registry::LookupSpan,
+    reload,
     util::SubscriberInitExt as _,
 };
 
@@ -35,6 +43,7 @@ use crate::{
     api::REQUEST_LOG_TARGET,
     audit::Trail,
     config::LogFormat,
+    event_fields::EventFields,
     text::{Visible, escaped_json},
 };
 
@@ -58,13 +67,13 @@ impl Logging {
 pub fn start(format: LogFormat, level: Level, trail: Option<Trail>) -> Logging {
     let queue = Queue::default();
     let writer = queue.start();
-    let destination = Destination { queue: writer.is_ok().then_some(queue), format };
+    let destination = Destination(writer.is_ok().then_some(queue));
     let lines = match format {
         LogFormat::Text => {
             let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
             layer().with_writer(destination).fmt_fields(PlainFields).with_ansi(is_terminal).boxed()
         }
-        LogFormat::Json => layer().with_writer(destination).json().flatten_event(true).boxed(),
+        LogFormat::Json => layer().with_writer(destination).event_format(JsonLines).boxed(),
     };
     let cannot = trail.as_ref().and_then(|trail| trail.check().err());
     // The trail comes last: its own messages are events within an event.
@@ -84,22 +93,19 @@ pub fn start_for_command(trail: Trail) {
 
 /// Where lines are written to.
 #[derive(Debug)]
-struct Destination {
-    queue: Option<Queue>,
-    format: LogFormat,
-}
+struct Destination(Option<Queue>);
 
 impl<'writer> MakeWriter<'writer> for Destination {
     type Writer = Box<dyn io::Write + 'writer>;
 
     fn make_writer(&'writer self) -> Self::Writer {
-        self.format.written_to(io::stderr())
+        Box::new(io::stderr())
     }
 
     fn make_writer_for(&'writer self, event: &Metadata<'_>) -> Self::Writer {
         let is_about_a_request = [REJECTION_LOG_TARGET, REQUEST_LOG_TARGET].contains(&event.target());
-        match &self.queue {
-            Some(queue) if is_about_a_request && *event.level() >= Level::INFO => self.format.written_to(queue),
+        match &self.0 {
+            Some(queue) if is_about_a_request && *event.level() >= Level::INFO => Box::new(queue),
             _ => self.make_writer(),
         }
     }
@@ -170,30 +176,26 @@ impl Visit for Written<'_> {
     }
 }
 
-impl LogFormat {
-    fn written_to<'writer>(self, destination: impl io::Write + 'writer) -> Box<dyn io::Write + 'writer> {
-        match self {
-            Self::Text => Box::new(destination),
-            Self::Json => Box::new(JsonLines(destination)),
+/// Writes each event as one JSON object on one line: its time, level and target, and then its fields. `docs/operating.md` has a table of
+/// all fields.
+struct JsonLines;
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = r#"{"timestamp":""#.to_owned();
+        SystemTime.format_time(&mut Writer::new(&mut line))?;
+        let (level, target) = (event.metadata().level(), Value::from(event.metadata().target()));
+        write!(line, r#"","level":"{level}","target":{target}"#)?;
+        let mut fields = EventFields::default();
+        event.record(&mut fields);
+        for (name, value) in fields.0 {
+            write!(line, ",{}:{value}", Value::from(name))?;
         }
-    }
-}
-
-/// Escapes characters that `serde_json` leaves in JSON as they are: invisible ones, and those that change the direction of the text.
-struct JsonLines<W>(W);
-
-impl<W: io::Write> io::Write for JsonLines<W> {
-    /// Receives a whole line at once.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        let end = if line.len() < text.len() { "\n" } else { "" };
-        self.0.write_all(format!("{}{end}", escaped_json(line)).as_bytes())?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        writeln!(writer, "{}}}", escaped_json(&line))
     }
 }
 
@@ -253,10 +255,32 @@ mod tests {
     }
 
     #[test]
+    fn a_line_in_json_keeps_numbers_and_the_causes_of_an_error() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let lines = layer().with_writer(move || writer.clone()).event_format(JsonLines);
+        let error = adieu::Error::unavailable(io::Error::other("the disk is full"));
+        with_default(registry().with(lines), || {
+            let (small, large, none) = (7_u8, 8_u128, None::<u64>);
+            tracing::warn!(target: "t", small, large, none, yes = true, error = &error as &dyn std::error::Error, "said");
+        });
+        let line: serde_json::Value = serde_json::from_str(&sink.text()).unwrap();
+        let time = line["timestamp"].as_str().unwrap();
+        let expected = serde_json::json!({
+            "timestamp": time, "level": "WARN", "target": "t", "message": "said", "small": 7, "large": 8, "yes": true,
+            "error": format!("{}", Chain(&error)),
+        });
+        assert_eq!(line, expected);
+        assert!(expected["error"].as_str().unwrap().ends_with(": the disk is full"), "{expected}");
+        let form: String = time.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
+        assert_eq!(form, "0000-00-00T00:00:00.000000Z", "RFC 3339 §5.6");
+    }
+
+    #[test]
     fn what_can_not_be_seen_is_escaped_in_json_too() {
         let sink = Sink::default();
         let writer = sink.clone();
-        let lines = layer().with_writer(move || JsonLines(writer.clone())).json().flatten_event(true);
+        let lines = layer().with_writer(move || writer.clone()).event_format(JsonLines);
         let text = "a\u{202e}b\u{e0041}\u{1b}\n";
         with_default(registry().with(lines), || tracing::info!(text, "said"));
         let line = sink.text();

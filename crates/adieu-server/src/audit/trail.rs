@@ -23,16 +23,13 @@ use adieu::{
     retry::Outage,
     time::{Clock as _, SystemClock},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::task::spawn_blocking;
-use tracing::{
-    Event, Level, Subscriber, dispatcher,
-    field::{Field, Visit},
-};
+use tracing::{Event, Level, Subscriber, dispatcher};
 use tracing_subscriber::{Layer, filter::Targets, layer::Context, registry::LookupSpan};
 
 use super::AUDIT_LOG_TARGET;
-use crate::text::escaped_json;
+use crate::{event_fields::EventFields, text::escaped_json};
 
 /// The process that records an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,7 +273,7 @@ struct Lines(Trail);
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields(Map::new());
+        let mut fields = EventFields::default();
         fields.0.insert("at".to_owned(), SystemClock.now().as_unix().into());
         event.record(&mut fields);
         match self.0.0.via {
@@ -288,37 +285,6 @@ impl<S: Subscriber> Layer<S> for Lines {
             }
         }
         self.0.report(self.0.append(&escaped_json(&Value::Object(fields.0).to_string())));
-    }
-}
-
-/// The fields of an event, as JSON.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.put(field, format!("{value:?}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value);
     }
 }
 
