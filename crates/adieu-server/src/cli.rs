@@ -27,6 +27,7 @@ mod prompt;
 mod revoke;
 mod session;
 mod settings;
+mod status;
 mod store;
 mod token;
 mod user;
@@ -119,6 +120,9 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Ask a node whether it is ready, for health checks of containers
     Health(health::Arguments),
+    /// Show how fresh running nodes are, their followers, and how many logins and logouts there were, from their metrics. Status 1
+    /// if a node is stale, has detected a restored backup or gives no answer
+    Status(status::Arguments),
     /// Print a sample of the settings file, or the effective settings
     Config(settings::Arguments),
     /// Print completions for a shell
@@ -194,6 +198,7 @@ impl Command {
             Self::Log(arguments) => wait_for(arguments.run()),
             Self::Doctor(arguments) => wait_for(arguments.run()),
             Self::Health(arguments) => wait_for(arguments.run()),
+            Self::Status(arguments) => wait_for(arguments.run()),
             Self::Config(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
             Self::Completions(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
             Self::Man(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),

@@ -340,12 +340,21 @@ impl Adieu {
         answer(request).await.expect("the server answers")
     }
 
+    /// Returns the URL at which it serves metrics, without the path.
+    ///
+    /// # Panics
+    /// If it serves none.
+    #[must_use]
+    pub fn metrics_url(&self) -> String {
+        format!("http://{}", self.setting("ADIEU_METRICS_LISTEN"))
+    }
+
     /// Returns its metrics in the text format.
     ///
     /// # Panics
     /// If it serves none.
     pub async fn metrics(&self) -> String {
-        let url = format!("http://{}/metrics", self.setting("ADIEU_METRICS_LISTEN"));
+        let url = format!("{}/metrics", self.metrics_url());
         self.http.get(url).send().await.expect("an answer").text().await.expect("text")
     }
 
@@ -354,7 +363,7 @@ impl Adieu {
     /// # Panics
     /// If that takes longer than [`TEST_TIMEOUT`].
     pub async fn first_metrics(&self) -> String {
-        let url = format!("http://{}/metrics", self.setting("ADIEU_METRICS_LISTEN"));
+        let url = format!("{}/metrics", self.metrics_url());
         recovers(async || self.http.get(&url).send().await?.text().await).await
     }
 

@@ -1,6 +1,6 @@
 //! `adieu health`
 
-use std::{fmt, process::ExitCode, time::Duration};
+use std::{fmt, net::SocketAddr, process::ExitCode, time::Duration};
 
 use adieu::Chain;
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
 
 /// Where the node is asked.
 #[derive(Debug, PartialEq, Eq)]
-enum Target {
+pub(super) enum Target {
     Url(String),
     /// This machine's node. Its certificate names another host; the request contains no secret.
     LocalTls(String),
@@ -61,7 +61,7 @@ impl Arguments {
 }
 
 /// Parses the URL of a node, to which a path may lead.
-fn named(text: &str) -> anyhow::Result<Target> {
+pub(super) fn named(text: &str) -> anyhow::Result<Target> {
     if let Some(path) = text.strip_prefix("unix:") {
         ensure!(cfg!(unix) && path.starts_with('/'), "unix: must be followed by an absolute path");
         return Ok(Target::Unix(path.into()));
@@ -80,14 +80,7 @@ fn local(settings: &Settings) -> anyhow::Result<Target> {
     match settings.listen.first() {
         Some(ListenAddress::Unix(path)) => Ok(Target::Unix(path.clone())),
         Some(ListenAddress::Tcp(address)) => {
-            ensure!(address.port() != 0, "the system chooses the port of {address}; name the URL");
-            let mut address = *address;
-            if address.ip().is_unspecified() {
-                address.set_ip(match address.is_ipv4() {
-                    true => std::net::Ipv4Addr::LOCALHOST.into(),
-                    false => std::net::Ipv6Addr::LOCALHOST.into(),
-                });
-            }
+            let address = from_here(*address)?;
             Ok(match settings.tls_certificate {
                 Some(_) => Target::LocalTls(format!("https://{address}")),
                 None => Target::Url(format!("http://{address}")),
@@ -97,19 +90,37 @@ fn local(settings: &Settings) -> anyhow::Result<Target> {
     }
 }
 
+/// Returns an address that a server listens on, as its own machine reaches it.
+pub(super) fn from_here(mut address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    ensure!(address.port() != 0, "the system chooses the port of {address}; name the URL");
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.is_ipv4() {
+            true => std::net::Ipv4Addr::LOCALHOST.into(),
+            false => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Ok(address)
+}
+
+impl Target {
+    /// Requests a path.
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Response> {
+        let builder = Client::builder().no_proxy().redirect(redirect::Policy::none());
+        let (builder, url) = match self {
+            Self::Url(url) if url.starts_with("https:") => (builder, url.as_str()),
+            // The system may have no trusted certificates, and none are needed.
+            Self::Url(url) => (builder.tls_certs_only([]), url.as_str()),
+            Self::LocalTls(url) => (builder.tls_danger_accept_invalid_certs(true), url.as_str()),
+            Self::Unix(path) => (unix(builder.tls_certs_only([]), path)?, "http://localhost"),
+        };
+        let sent = builder.build()?.get(format!("{url}{path}")).send().await;
+        sent.map_err(|error| anyhow!("{}", Chain(&error.without_url())))
+    }
+}
+
 /// Returns the status of the response of `/readyz`, and what it names as the problem.
 async fn readiness(target: &Target) -> anyhow::Result<(StatusCode, String)> {
-    let builder = Client::builder().no_proxy().redirect(redirect::Policy::none());
-    let (builder, url) = match target {
-        Target::Url(url) if url.starts_with("https:") => (builder, url.as_str()),
-        // The system may have no trusted certificates, and none are needed.
-        Target::Url(url) => (builder.tls_certs_only([]), url.as_str()),
-        Target::LocalTls(url) => (builder.tls_danger_accept_invalid_certs(true), url.as_str()),
-        Target::Unix(path) => (unix(builder.tls_certs_only([]), path)?, "http://localhost"),
-    };
-    let client = builder.build()?;
-    let sent = client.get(format!("{url}/readyz")).send().await;
-    let response = sent.map_err(|error| anyhow!("{}", Chain(&error.without_url())))?;
+    let response = target.get("/readyz").await?;
     let status = response.status();
     let problem = if status == StatusCode::OK { String::new() } else { problem(response).await.unwrap_or_default() };
     Ok((status, problem))
@@ -125,16 +136,21 @@ fn unix(_: ClientBuilder, _: &std::path::Path) -> anyhow::Result<ClientBuilder> 
     bail!("there are no Unix sockets on this system")
 }
 
-/// Returns the message in the response of a node.
-async fn problem(mut response: Response) -> Option<String> {
+/// Returns the body of a response; `None` if it is longer than `limit`, or the connection is lost.
+pub(super) async fn body(mut response: Response, limit: usize) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
-        if body.len() + chunk.len() > MAX_BODY {
+        if body.len() + chunk.len() > limit {
             return None;
         }
         body.extend_from_slice(&chunk);
     }
-    let body: Value = serde_json::from_slice(&body).ok()?;
+    Some(body)
+}
+
+/// Returns the message in the response of a node.
+async fn problem(response: Response) -> Option<String> {
+    let body: Value = serde_json::from_slice(&body(response, MAX_BODY).await?).ok()?;
     body.get("message")?.as_str().map(|message| format!(", {message}"))
 }
 

@@ -73,6 +73,11 @@ impl Output {
 
     /// Flushes the output. Dropping an [`Output`] without this may silently lose the rest.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        self.flush()
+    }
+
+    /// Prints what is still in memory.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
         if self.has_left {
             return Ok(());
         }

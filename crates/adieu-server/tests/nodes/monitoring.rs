@@ -1,6 +1,7 @@
 //! The table of metrics in `docs/monitoring.md` is complete, and alerts and dashboard use only its metrics.
 
 mod json_log;
+mod status;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
