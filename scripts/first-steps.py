@@ -56,7 +56,7 @@ class Shell:
     def __init__(self, folder, environment):
         self.process = subprocess.Popen(
             ["bash", "-s"], cwd=folder, env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
     def run(self, commands):
@@ -145,7 +145,9 @@ def follow(page, folder):
                     (folder / name).parent.mkdir(exist_ok=True)
                     (folder / name).write_text(text)
     finally:
-        shell.process.kill()
+        # With what a block that failed has left in the background.
+        os.killpg(shell.process.pid, signal.SIGKILL)
+        shell.process.wait(30)
         for server in servers:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
