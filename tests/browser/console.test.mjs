@@ -1,7 +1,7 @@
 /** Stories of the console in Chromium. */
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ import { DEVICES, PASSWORD, close, logIn, person, session, start, weight } from 
 
 const require = createRequire(import.meta.url);
 const AXE = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
-const SECTIONS = ['', '/users', '/sessions', '/revocations', '/token', '/clients', '/keys', '/deliveries', '/audit'];
+const SECTIONS = ['', '/users', '/sessions', '/revocations', '/token', '/clients', '/aliases', '/keys', '/deliveries', '/audit'];
 
 after(close);
 
@@ -277,6 +277,43 @@ test('keys are rotated and removed, and the audit trail says by whom', async (t)
   await page.getByRole('button', { name: /^Remove this key/ }).click();
   await page.getByText('Your session has ended').waitFor();
   assert.equal((await fetch(`${node.url}/verify`, { headers: { authorization: `Bearer ${access}` } })).status, 401);
+});
+
+test('an administrator adds, finds and removes an alias', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'secret');
+  writeFileSync(file, '0123456789abcdef'.repeat(4), { mode: 0o600 });
+  const trusted = `[{name = "https://login.example", secret_file = "${file}"}]`;
+  const { page } = await open(t, { trusted_issuer: trusted }, { bypassCSP: true, viewport: { width: 360, height: 740 }, reducedMotion: 'reduce' });
+  const isClean = async () => {
+    await page.evaluate(AXE);
+    const { violations } = await page.evaluate(() => /** @type {any} */ (globalThis).axe.run());
+    assert.deepEqual(violations.map((/** @type {any} */ { id, nodes }) => [page.url(), id, nodes[0].html]), []);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'wider than the window');
+  };
+  await page.getByRole('link', { name: 'Aliases' }).click();
+  await page.getByLabel('Subject').first().fill('00u1');
+  await page.getByLabel('Alias', { exact: true }).first().fill('Jose@Example.com');
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByText('Events of the issuer that name a user by it end this subject too.').waitFor();
+  await isClean();
+  await password(page, 'wrong');
+  await page.getByRole('button', { name: /^Add an alias/ }).click();
+  assert.equal(await page.getByRole('alert').innerText(), 'This is not the current password.');
+  await password(page);
+  await page.getByRole('button', { name: /^Add an alias/ }).click();
+  await page.getByText('Done.').waitFor();
+  await page.getByRole('search').getByLabel('Alias', { exact: true }).fill('jose@example.com');
+  await page.getByRole('button', { name: 'Search' }).click();
+  assert.deepEqual(await page.locator('tbody th').allInnerTexts(), ['jose@example.com']);
+  assert.doesNotMatch(page.url(), /jose/);
+  await isClean();
+  await page.getByRole('button', { name: /^Remove jose@example.com/ }).click();
+  await page.getByText('the user may stay logged in').waitFor();
+  await password(page);
+  await page.getByRole('button', { name: /^Remove an alias/ }).click();
+  await page.getByText('No aliases.').waitFor();
 });
 
 test('without scripts, each step works by forms', async (t) => {

@@ -142,7 +142,7 @@ pub(super) struct AliasParameters {
 }
 
 /// The position of an alias in the list, as text for a query: its parts in base64url, joined by dots.
-struct AliasCursor(Named);
+pub(super) struct AliasCursor(pub(super) Named);
 
 impl fmt::Display for AliasCursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,18 +209,9 @@ pub(super) async fn add_alias(
     let (kind, value) = (fields.required("format", kind), fields.required("value", Ok));
     let (issuer, subject, kind, value) = fields.finish((issuer, subject, kind, value))?;
     let alias = alias(kind, &value)?;
-    if !api.settings.trusts(issuer.as_str()) {
-        return Err(FieldErrors::one("issuer", "Not a trusted_issuer of the settings.").into());
-    }
+    api.require_trusted(&issuer)?;
     within_quota(&api, &revoker)?;
-    let entry = audit::Entry {
-        issuer: Some(issuer.clone()),
-        subject: Some(subject.clone()),
-        scope: Some(kind.as_str()),
-        ..by(&revoker)
-    };
-    aliases::add(api.node.aliases.store(), Named { issuer, alias, subject }, api.node.clock.now()).await?;
-    entry.record(Event::AliasAdded, client.address).await;
+    api.add_alias(Named { issuer, alias, subject }, by(&revoker), &client).await?;
     Ok(Json(AliasAdded { message: "Alias added." }))
 }
 
@@ -241,17 +232,62 @@ pub(super) async fn remove_aliases(
     let (issuer, subject) = (fields.required("issuer", id::<Issuer>), fields.optional("subject", id::<Subject>));
     let (kind, value): (Field<Option<_>>, _) = (fields.optional("format", kind), fields.optional("value", Ok));
     let (issuer, subject, kind, value) = fields.finish((issuer, subject, kind, value))?;
-    let which = match (kind, value, subject.clone()) {
+    let which = match (kind, value, subject) {
         (Some(kind), Some(value), subject) => Removal::Alias(alias(kind, &value)?, subject),
         (None, None, Some(subject)) => Removal::Subject(subject),
         _ => return Err(FieldErrors::one("_schema", "Give format and value, or subject, or all of them.").into()),
     };
     within_quota(&api, &revoker)?;
-    let removed = api.node.aliases.remove(&issuer, &which).await?;
-    let scope = kind.map(AliasKind::as_str);
-    let entry = audit::Entry { issuer: Some(issuer), subject, scope, ..by(&revoker) };
-    entry.record(Event::AliasesRemoved, client.address).await;
+    let removed = api.remove_aliases(issuer, &which, by(&revoker), &client).await?;
     Ok(Json(AliasesRemoved { message: "Aliases removed.", removed }))
+}
+
+impl Api {
+    /// # Errors
+    /// [`ApiError::Invalid`] if the settings do not trust this issuer.
+    pub(super) fn require_trusted(&self, issuer: &Issuer) -> Result<(), ApiError> {
+        match self.settings.trusts(issuer.as_str()) {
+            true => Ok(()),
+            false => Err(FieldErrors::one("issuer", "Not a trusted_issuer of the settings.").into()),
+        }
+    }
+
+    /// Adds an alias, and records it as done `by` this user or client.
+    ///
+    /// # Errors
+    /// Fails if the store can't be written: then nothing was added.
+    pub(super) async fn add_alias(&self, named: Named, by: audit::Entry, client: &Client) -> Result<(), ApiError> {
+        let entry = audit::Entry {
+            issuer: Some(named.issuer.clone()),
+            subject: Some(named.subject.clone()),
+            scope: Some(named.alias.kind().as_str()),
+            ..by
+        };
+        aliases::add(self.node.aliases.store(), named, self.node.clock.now()).await?;
+        entry.record(Event::AliasAdded, client.address).await;
+        Ok(())
+    }
+
+    /// Removes aliases of an issuer, and records it as done `by` this user or client. Returns how many.
+    ///
+    /// # Errors
+    /// Fails if the store can't be written: then nothing was removed.
+    pub(super) async fn remove_aliases(
+        &self,
+        issuer: Issuer,
+        which: &Removal,
+        by: audit::Entry,
+        client: &Client,
+    ) -> Result<u64, ApiError> {
+        let removed = self.node.aliases.remove(&issuer, which).await?;
+        let (subject, scope) = match which {
+            Removal::Alias(alias, subject) => (subject.clone(), Some(alias.kind().as_str())),
+            Removal::Subject(subject) => (Some(subject.clone()), None),
+        };
+        let entry = audit::Entry { issuer: Some(issuer), subject, scope, ..by };
+        entry.record(Event::AliasesRemoved, client.address).await;
+        Ok(removed)
+    }
 }
 
 fn kind(text: String) -> Result<AliasKind, TextError> {

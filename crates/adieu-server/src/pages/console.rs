@@ -17,19 +17,21 @@ pub(crate) enum Section {
     Revocations,
     Token,
     Clients,
+    Aliases,
     Keys,
     Deliveries,
     Audit,
 }
 
 impl Section {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Overview,
         Self::Users,
         Self::Sessions,
         Self::Revocations,
         Self::Token,
         Self::Clients,
+        Self::Aliases,
         Self::Keys,
         Self::Deliveries,
         Self::Audit,
@@ -44,6 +46,7 @@ impl Section {
             Self::Revocations => "/console/revocations",
             Self::Token => "/console/token",
             Self::Clients => "/console/clients",
+            Self::Aliases => "/console/aliases",
             Self::Keys => "/console/keys",
             Self::Deliveries => "/console/deliveries",
             Self::Audit => "/console/audit",
@@ -59,6 +62,7 @@ impl Section {
             Self::Revocations => c.revocations,
             Self::Token => c.inspect,
             Self::Clients => c.clients,
+            Self::Aliases => c.aliases,
             Self::Keys => c.keys,
             Self::Deliveries => c.deliveries,
             Self::Audit => c.audit,
@@ -486,6 +490,36 @@ pub(crate) struct ClientsPage {
     pub(crate) has_more: bool,
 }
 
+/// An alias of a user of a trusted issuer.
+#[derive(Debug)]
+pub(crate) struct AliasRow {
+    pub(crate) issuer: String,
+    pub(crate) format: &'static str,
+    pub(crate) value: String,
+    pub(crate) subject: String,
+    pub(crate) seen: Ago,
+}
+
+/// The aliases.
+#[derive(Debug, Template)]
+#[template(path = "console/aliases.html")]
+pub(crate) struct AliasesPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
+    pub(crate) confirm: Option<Confirm>,
+    /// The trusted issuers.
+    pub(crate) issuers: Vec<String>,
+    /// The formats, and whether it is the one that is searched for.
+    pub(crate) formats: [(&'static str, bool); 5],
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+    pub(crate) format: String,
+    pub(crate) value: String,
+    pub(crate) rows: Vec<AliasRow>,
+    /// Where the list goes on.
+    pub(crate) next: Option<String>,
+}
+
 /// A signing key.
 #[derive(Debug)]
 pub(crate) struct KeyRow {
@@ -582,5 +616,5 @@ macro_rules! framed {
 }
 
 framed!(
-    OverviewPage UsersPage UserPage SessionsPage RevocationsPage TokenPage ClientsPage KeysPage DeliveriesPage AuditPage
+    OverviewPage UsersPage UserPage SessionsPage RevocationsPage TokenPage ClientsPage AliasesPage KeysPage DeliveriesPage AuditPage
 );

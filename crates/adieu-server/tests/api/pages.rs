@@ -1,7 +1,13 @@
 //! The pages of users, as requests: what a browser does with them is tested in `tests/browser`.
 
-use adieu::{Subject, time::Timestamp};
-use adieu_server::{accounts::Account, clients::Capability, text::Username};
+use adieu::{Issuer, Subject, time::Timestamp};
+use adieu_events::{Alias, AliasKind};
+use adieu_server::{
+    accounts::Account,
+    aliases::{AliasFilter, KnownAlias, Named},
+    clients::Capability,
+    text::Username,
+};
 use reqwest::{
     Response,
     header::{HeaderMap, HeaderValue},
@@ -336,6 +342,12 @@ async fn input_of_any_kind_is_answered() {
 /// The path of a change of the console, a form that is complete but for the CSRF value, and whether it needs the password.
 type Change = (String, Vec<(&'static str, String)>, bool);
 
+fn alias(value: &str) -> Vec<(&'static str, String)> {
+    [("issuer", "https://login.example"), ("subject", "00u1"), ("format", "email"), ("value", value)]
+        .map(|(name, value)| (name, value.to_owned()))
+        .into()
+}
+
 fn changes(user: &str, key: &str) -> Vec<Change> {
     let change = |action: &str, needs_password| (format!("/console/users/{user}/{action}"), vec![], needs_password);
     let revocation = |kind: &str, value: &str, needs_password| {
@@ -358,6 +370,9 @@ fn changes(user: &str, key: &str) -> Vec<Change> {
         revocation("everything", "", true),
         ("/console/keys/rotate".to_owned(), vec![], true),
         ("/console/keys/remove".to_owned(), vec![("key", key.to_owned())], true),
+        ("/console/aliases".to_owned(), vec![], false),
+        ("/console/aliases/add".to_owned(), alias("jose@example.com"), true),
+        ("/console/aliases/remove".to_owned(), alias("jose@example.com"), true),
         ("/console/deliveries/replay".to_owned(), vec![("receiver", "x".to_owned())], false),
         (
             "/console/deliveries/skip".to_owned(),
@@ -422,6 +437,7 @@ async fn no_page_of_the_console_is_for_others_and_no_get_changes_anything() {
         "/revocations?kind=everything",
         "/token",
         "/clients",
+        "/aliases",
         "/keys?remove=x",
         "/deliveries?replay=x",
         "/deliveries?skip=x",
@@ -523,6 +539,91 @@ async fn the_console_shows_each_follower_and_the_version_that_it_states() {
     assert!(rows[1].contains(&format!(">&#60;script&#62;{}<", "x".repeat(64 - "<script>".len()))), "{}", rows[1]);
     assert!(rows[2].contains(">unknown<"), "{}", rows[2]);
     assert!(!app.node.metrics.render().unwrap().contains("adieu-node"));
+}
+
+#[tokio::test]
+async fn administrators_add_find_and_remove_aliases_and_no_url_has_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "0123456789abcdef".repeat(4)).unwrap();
+    let trusted = format!(r#"[{{name = "https://login.example", secret_file = "{}"}}]"#, secret.display());
+    let app = TestApp::with(&[("trusted_issuer", &trusted)]).await.with_admin("boss").await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let post = async |path: &str, form: &[(&str, String)], more: &[(&str, &str)]| {
+        let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let csrf = [("csrf_token", boss.cookie("__Host-csrf_access_token"))];
+        let response = boss.post(&format!("/console/aliases{path}"), &[&form[..], &csrf, more].concat(), &[]).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let stored = async || app.node.aliases.store().aliases(&AliasFilter::default(), None, 9).await.unwrap().len();
+    let (right, wrong) = ([("password", PASSWORD)], [("password", "wrong")]);
+
+    let (_, asked) = post("", &alias("Jose@Example.com"), &[("do", "add")]).await;
+    let command = "adieu alias add --issuer https://login.example --subject 00u1 email jose@example.com";
+    assert!(asked.contains(command) && asked.contains("POST /aliases\n"), "{asked}");
+    assert_eq!(stored().await, 0);
+    assert_eq!(post("/add", &alias("jose@example.com"), &wrong).await.0, 401);
+    assert_eq!(stored().await, 0);
+    assert_eq!(post("/add", &alias("Jose@Example.com"), &right).await.0, 303);
+    assert_eq!(stored().await, 1);
+    for (name, value) in [("issuer", "https://other.example"), ("subject", ""), ("format", "x"), ("value", "\u{1}")] {
+        let mut form = alias("ana@example.com");
+        form.iter_mut().find(|(named, _)| *named == name).unwrap().1 = value.to_owned();
+        let (status, page) = post("/add", &form, &right).await;
+        assert!((400..500).contains(&status) && page.contains("role=\"alert\""), "{name}: {status}");
+    }
+    assert_eq!(stored().await, 1);
+
+    const ROW: &str = "<tr><th scope=\"row\"><bdi class=\"name\">jose@example.com</bdi></th>";
+    let search = |name: &'static str, value: &str| {
+        let empty = ["issuer", "subject", "format", "value"].map(|name| (name, String::new()));
+        let mut form: Vec<_> = empty.into_iter().filter(|(named, _)| *named != name).collect();
+        form.push((name, value.to_owned()));
+        form
+    };
+    for (form, is_found) in [
+        (search("subject", "00u1"), true),
+        (search("subject", "00u2"), false),
+        (search("issuer", "https://login.example"), true),
+        ([search("value", "JOSE@example.com"), vec![]].concat(), false),
+    ] {
+        assert_eq!(post("", &form, &[]).await.1.contains(ROW), is_found, "{form:?}");
+    }
+    let by_value = |value: &str| vec![("format", "email".to_owned()), ("value", value.to_owned())];
+    assert!(post("", &by_value("JOSE@example.com"), &[]).await.1.contains(ROW));
+    assert!(!post("", &by_value("ana@example.com"), &[]).await.1.contains(ROW));
+
+    let hostile = vec![("format", "uri".to_owned()), ("value", "\"><script>alert(1)</script>".to_owned())];
+    let hostile = [alias("x").into_iter().take(2).collect(), hostile].concat();
+    assert_eq!(post("/add", &hostile, &right).await.0, 303);
+    let page = boss.get("/console/aliases", "text/html").await.text().await.unwrap();
+    assert!(page.contains(ROW) && !page.contains("<script>alert"));
+    for attribute in ["href=\"", "action=\""] {
+        let urls = page.split(attribute).skip(1).map(|rest| rest.split('"').next().unwrap());
+        assert!(urls.into_iter().all(|url| !url.contains("jose") && !url.contains("00u1")), "personal data in a URL");
+    }
+
+    let (_, asked) = post("", &alias("jose@example.com"), &[("do", "remove")]).await;
+    assert!(asked.contains("adieu alias remove") && asked.contains("POST /aliases/remove\n"), "{asked}");
+    assert_eq!(post("/remove", &alias("jose@example.com"), &wrong).await.0, 401);
+    assert_eq!(stored().await, 2);
+    assert_eq!(post("/remove", &alias("jose@example.com"), &right).await.0, 303);
+    assert_eq!(stored().await, 1);
+    assert_eq!(post("/remove", &alias("jose@example.com"), &right).await.0, 404);
+
+    let named = |number: u32| Named {
+        issuer: Issuer::new("https://login.example").unwrap(),
+        alias: Alias::new(AliasKind::Email, &format!("{number:03}@example.com")).unwrap(),
+        subject: Subject::new("00u9").unwrap(),
+    };
+    let known = (0..101).map(|number| KnownAlias { named: named(number), seen_at: Timestamp::from_unix(1) });
+    app.node.aliases.store().add_aliases(known.collect()).await.unwrap();
+    let (_, first) = post("", &search("subject", "00u9"), &[]).await;
+    let (_, after) = first.split_once("name=\"after\" value=\"").unwrap();
+    let (_, second) = post("", &search("subject", "00u9"), &[("after", after.split('"').next().unwrap())]).await;
+    let rows = |page: &str| page.matches("@example.com</bdi></th>").count();
+    assert_eq!((rows(&first), rows(&second)), (100, 1));
+    assert!(second.contains(">100@example.com<"));
 }
 
 #[tokio::test]

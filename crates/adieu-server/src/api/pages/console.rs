@@ -5,6 +5,7 @@
 //!    `POST`. What gives power to others or ends everything also needs the password of the administrator.
 //! 3. A change that revokes is answered once it holds everywhere.
 
+mod aliases;
 mod audit;
 mod clients;
 mod deliveries;
@@ -57,6 +58,9 @@ pub(super) fn router() -> Router<Pages> {
         .route("/console/revocations", get(revocations::list).post(revocations::revoke))
         .route("/console/token", get(token::form).post(token::explain))
         .route("/console/clients", get(clients::list))
+        .route("/console/aliases", get(aliases::list).post(aliases::search))
+        .route("/console/aliases/add", post(aliases::add))
+        .route("/console/aliases/remove", post(aliases::remove))
         .route("/console/keys", get(keys::list))
         .route("/console/keys/rotate", post(keys::rotate))
         .route("/console/keys/remove", post(keys::remove))

@@ -1,0 +1,229 @@
+//! Aliases of the users of trusted issuers. They are personal data: no URL has one, only the bodies of forms.
+
+use adieu::{Issuer, Subject, time::Timestamp};
+use adieu_events::{Alias, AliasKind};
+use axum::{extract::State, response::Response};
+use serde_json::json;
+
+use super::{
+    super::super::{alias::AliasCursor, view::Part},
+    Answer, Client, Fields, Operator, Pages, Refusal, answer, conclude, done, input, quoted,
+};
+use crate::{
+    aliases::{AliasFilter, KnownAlias, Named, Removal},
+    audit,
+    error::ApiError,
+    pages::{AliasRow, AliasesPage, Confirm, ConsoleMessages, Page, Section},
+};
+
+/// Aliases on one page.
+const PAGE: usize = 100;
+
+/// What a form says, without spaces around it.
+#[derive(Default)]
+struct Given {
+    issuer: String,
+    subject: String,
+    format: String,
+    value: String,
+    after: String,
+}
+
+impl Given {
+    fn read(form: &mut Fields) -> Result<Self, ApiError> {
+        let mut text = |name| form.text(name).map(|text| text.trim().to_owned());
+        let (issuer, subject) = (text("issuer")?, text("subject")?);
+        Ok(Self { issuer, subject, format: text("format")?, value: text("value")?, after: text("after")? })
+    }
+
+    /// Returns the aliases to list: those that meet every condition that is given.
+    fn filter(&self) -> Result<AliasFilter, Refusal> {
+        let alias = if self.value.is_empty() { None } else { Some(self.alias()?) };
+        let issuer = (!self.issuer.is_empty()).then(|| self.issuer()).transpose()?;
+        let subject = (!self.subject.is_empty()).then(|| self.subject()).transpose()?;
+        Ok(AliasFilter { issuer, alias, subject })
+    }
+
+    fn named(&self) -> Result<Named, Refusal> {
+        Ok(Named { issuer: self.issuer()?, alias: self.alias()?, subject: self.subject()? })
+    }
+
+    fn alias(&self) -> Result<Alias, Refusal> {
+        let kind: AliasKind = self.format.parse().map_err(|_| not_an_alias())?;
+        Alias::new(kind, &self.value).map_err(|_| not_an_alias())
+    }
+
+    fn issuer(&self) -> Result<Issuer, Refusal> {
+        Issuer::new(&*self.issuer).map_err(|_| not_an_alias())
+    }
+
+    fn subject(&self) -> Result<Subject, Refusal> {
+        Subject::new(&*self.subject).map_err(|_| not_an_alias())
+    }
+}
+
+fn not_an_alias() -> Refusal {
+    Refusal::known(ApiError::BadRequest("Not an alias.".into()), |t| t.console.not_an_alias)
+}
+
+/// What can be done with an alias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Add,
+    Remove,
+}
+
+impl Action {
+    fn named(name: &str) -> Option<Self> {
+        [Self::Add, Self::Remove].into_iter().find(|action| action.name() == name)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+        }
+    }
+
+    fn confirm(self, pages: &Pages, given: &Given, c: &ConsoleMessages) -> Result<Confirm, Refusal> {
+        let Named { issuer, alias, subject } = given.named()?;
+        let (title, effect, path) = match self {
+            Self::Add => {
+                pages.api.require_trusted(&issuer)?;
+                (c.add_alias, c.effect_alias_add, "/aliases")
+            }
+            Self::Remove => (c.remove_alias, c.effect_alias_remove, "/aliases/remove"),
+        };
+        let (format, value) = (alias.kind().as_str(), alias.value());
+        let [issuer, subject] = [issuer.as_str(), subject.as_str()];
+        let body = json!({"issuer": issuer, "subject": subject, "format": format, "value": value});
+        Ok(Confirm {
+            title: format!("{title}: {value}"),
+            effects: vec![effect.to_owned(), format!("{}: {subject}, {}: {issuer}", c.subject, c.issuer)],
+            command: format!(
+                "adieu alias {} --issuer {} --subject {} {format} {}",
+                self.name(),
+                quoted(issuer),
+                quoted(subject),
+                quoted(value)
+            ),
+            call: format!("POST {path}\n{body}"),
+            action: format!("/console/aliases/{}", self.name()),
+            fields: vec![
+                ("issuer", issuer.to_owned()),
+                ("subject", subject.to_owned()),
+                ("format", format.to_owned()),
+                ("value", value.to_owned()),
+            ],
+            needs_password: true,
+            is_dangerous: self == Self::Remove,
+            back: Section::Aliases.path().to_owned(),
+            ..Confirm::default()
+        })
+    }
+
+    /// Does it, if the form has the password.
+    async fn act(self, pages: Pages, operator: Operator, client: Client, form: input::FormFields) -> Response {
+        let mut form = Fields(form);
+        let mut given = Given::default();
+        let acted = async {
+            given = Given::read(&mut form)?;
+            let named = given.named()?;
+            operator.confirm(&pages, &mut form, &client).await?;
+            let by = audit::Entry::default().by(operator.subject());
+            match self {
+                Self::Add => {
+                    pages.api.require_trusted(&named.issuer)?;
+                    pages.api.add_alias(named, by, &client).await?;
+                }
+                Self::Remove => {
+                    let which = Removal::Alias(named.alias, Some(named.subject));
+                    if pages.api.remove_aliases(named.issuer, &which, by, &client).await? == 0 {
+                        return Err(Refusal::known(ApiError::NotFound, |t| t.console.no_such_alias));
+                    }
+                }
+            }
+            Ok(done(Section::Aliases.path()))
+        };
+        let acted = acted.await;
+        let confirm = self.confirm(&pages, &given, operator.visit.language.messages().console).ok();
+        conclude(&operator.visit, acted, page(&pages, &operator, Given::default(), confirm)).await
+    }
+}
+
+/// `GET /console/aliases`
+pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Response {
+    answer(&operator.visit, page(&pages, &operator, Given::default(), None).await)
+}
+
+/// `POST /console/aliases`, with `issuer`, `subject`, `format`, `value` and `after` to search; with `do` also an action to confirm.
+pub(super) async fn search(State(pages): State<Pages>, operator: Operator, input::Form(form): input::Form) -> Response {
+    let mut form = Fields(form);
+    let c = operator.visit.language.messages().console;
+    let mut asked = || -> Result<(Given, Option<Confirm>), Refusal> {
+        let given = Given::read(&mut form)?;
+        let Some(action) = Action::named(&form.text("do")?) else { return Ok((given, None)) };
+        let confirm = action.confirm(&pages, &given, c)?;
+        Ok((Given::default(), Some(confirm)))
+    };
+    match asked() {
+        Ok((given, confirm)) => answer(&operator.visit, page(&pages, &operator, given, confirm).await),
+        Err(refusal) => conclude(&operator.visit, Err(refusal), page(&pages, &operator, Given::default(), None)).await,
+    }
+}
+
+/// `POST /console/aliases/add`, with `issuer`, `subject`, `format`, `value` and `password`.
+pub(super) async fn add(
+    State(pages): State<Pages>,
+    operator: Operator,
+    client: Client,
+    input::Form(form): input::Form,
+) -> Response {
+    Action::Add.act(pages, operator, client, form).await
+}
+
+/// `POST /console/aliases/remove`, with `issuer`, `subject`, `format`, `value` and `password`.
+pub(super) async fn remove(
+    State(pages): State<Pages>,
+    operator: Operator,
+    client: Client,
+    input::Form(form): input::Form,
+) -> Response {
+    Action::Remove.act(pages, operator, client, form).await
+}
+
+async fn page(pages: &Pages, operator: &Operator, given: Given, confirm: Option<Confirm>) -> Answer<AliasesPage> {
+    let (page, mut frame) = operator.frame(pages, Section::Aliases).await?;
+    let part = Part { after: AliasCursor::try_from(given.after.clone()).ok(), limit: PAGE };
+    let mut known = match given.filter() {
+        Ok(filter) => {
+            let after = part.after.as_ref().map(|AliasCursor(named)| named);
+            pages.api.node.aliases.store().aliases(&filter, after, part.fetch()).await?
+        }
+        Err(refusal) => {
+            frame.problem = Some(refusal.told(page.messages()).1);
+            Vec::new()
+        }
+    };
+    let next = part.cut(&mut known, |known| AliasCursor(known.named.clone()).to_string());
+    let now = operator.now(pages);
+    let rows = known.into_iter().map(|known| row(&page, known, now)).collect();
+    let issuers = pages.api.settings.trusted_issuer.iter().map(|issuer| issuer.name.clone()).collect();
+    let formats = AliasKind::ALL.map(|kind| (kind.as_str(), kind.as_str() == given.format));
+    let Given { issuer, subject, format, value, .. } = given;
+    Ok(AliasesPage { page, frame, confirm, issuers, formats, issuer, subject, format, value, rows, next })
+}
+
+fn row(
+    page: &Page,
+    KnownAlias { named: Named { issuer, alias, subject }, seen_at }: KnownAlias,
+    now: Timestamp,
+) -> AliasRow {
+    AliasRow {
+        issuer: issuer.to_string(),
+        format: alias.kind().as_str(),
+        value: alias.value().to_owned(),
+        subject: subject.to_string(),
+        seen: page.ago(seen_at, now),
+    }
+}
