@@ -67,6 +67,17 @@ impl EventKind {
         }
     }
 
+    /// Returns the URI of the security events of this kind (CAEP 1.0, RISC 1.0); `None` if they are not security events.
+    #[must_use]
+    pub fn uri(self) -> Option<String> {
+        let prefix = match self {
+            _ if self.is_about_session() => CAEP,
+            _ if self.is_about_account() => RISC,
+            _ => return None,
+        };
+        Some(format!("{prefix}{self}"))
+    }
+
     /// Returns whether this is a kind of CAEP: something has happened to a session.
     fn is_about_session(self) -> bool {
         matches!(
@@ -92,5 +103,19 @@ impl FromStr for EventKind {
 
     fn from_str(name: &str) -> Result<Self, UnknownKind> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == name).ok_or(UnknownKind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_that_of_its_uri() {
+        for kind in EventKind::ALL.iter().copied() {
+            let is_security_event = !matches!(kind, EventKind::BackchannelLogout | EventKind::GlobalTokenRevocation);
+            let read = kind.uri().map(|uri| EventKind::from_uri(&uri));
+            assert_eq!(read, is_security_event.then_some(Some(kind)), "{kind}");
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Audit events: logins and logouts, failed logins, events of other issuers, and changes to accounts, clients, aliases, keys and revocations.
+//! Audit events: logins and logouts, failed logins, events of other issuers, and changes to accounts, clients, aliases, streams of events, keys and
+//! revocations.
 //!
 //! 1. Each event is one line of the log, at [`AUDIT_LOG_TARGET`], once the action is done and durable. Its `event` is
 //!    one of [`Event`]'s names; the other fields are ids, an address, and the claim whose tokens were revoked. With the setting `audit_log`, it is also a
@@ -77,6 +78,12 @@ pub enum Event {
     AliasAdded,
     /// Aliases of users of a trusted issuer were removed.
     AliasesRemoved,
+    /// A stream of events was created at a trusted issuer.
+    StreamCreated,
+    /// A stream of events was enabled again at a trusted issuer.
+    StreamEnabled,
+    /// A stream of events was deleted at a trusted issuer, whose events no longer arrive.
+    StreamDeleted,
     /// A signing key was added.
     KeyAdded,
     /// A signing key was removed, and its tokens are rejected.
@@ -99,7 +106,7 @@ pub enum Event {
 
 impl Event {
     /// All kinds.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::Login,
         Self::LoginFailed,
         Self::Logout,
@@ -123,6 +130,9 @@ impl Event {
         Self::ClientRemoved,
         Self::AliasAdded,
         Self::AliasesRemoved,
+        Self::StreamCreated,
+        Self::StreamEnabled,
+        Self::StreamDeleted,
         Self::KeyAdded,
         Self::KeyRemoved,
         Self::DeliveriesReplayed,
@@ -161,6 +171,9 @@ impl Event {
             Self::ClientRemoved => "client_removed",
             Self::AliasAdded => "alias_added",
             Self::AliasesRemoved => "aliases_removed",
+            Self::StreamCreated => "stream_created",
+            Self::StreamEnabled => "stream_enabled",
+            Self::StreamDeleted => "stream_deleted",
             Self::KeyAdded => "key_added",
             Self::KeyRemoved => "key_removed",
             Self::DeliveriesReplayed => "deliveries_replayed",

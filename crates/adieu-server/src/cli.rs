@@ -29,6 +29,7 @@ mod session;
 mod settings;
 mod status;
 mod store;
+mod stream;
 mod token;
 mod user;
 
@@ -101,6 +102,8 @@ enum Command {
     Client(client::Arguments),
     /// Add, list and remove e-mail addresses and other aliases by which events name users of trusted issuers
     Alias(alias::Arguments),
+    /// Create, check, verify, enable and delete the stream of security events from a trusted issuer
+    Stream(stream::Arguments),
     /// List and end sessions
     Session(session::Arguments),
     /// Inspect or revoke a token
@@ -189,6 +192,7 @@ impl Command {
             Self::User(arguments) => wait_for(arguments.run()),
             Self::Client(arguments) => wait_for(arguments.run()),
             Self::Alias(arguments) => wait_for(arguments.run()),
+            Self::Stream(arguments) => wait_for(arguments.run()),
             Self::Session(arguments) => wait_for(arguments.run()),
             Self::Token(arguments) => wait_for(arguments.run()),
             Self::Revoke(arguments) => wait_for(arguments.run()),

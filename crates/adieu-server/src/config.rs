@@ -28,6 +28,7 @@ use confique::Config;
 pub use address::{Address, RedisAddress, StoreAddress, redacted};
 pub use claim_path::ClaimPath;
 use issuer::issuers;
+pub(crate) use issuer::one_or_several;
 pub use issuer::{EventIssuer, TrustedIssuer};
 pub use issuer_webhook::{IssuerWebhook, WebhookPreset};
 pub use listen::{ListenAddress, SocketMode, TrustedProxy};

@@ -10,7 +10,7 @@
 //!    messages twice.
 
 mod administration;
-mod destination;
+pub(crate) mod destination;
 mod message;
 mod receiver;
 mod store;

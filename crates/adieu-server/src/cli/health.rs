@@ -136,21 +136,24 @@ fn unix(_: ClientBuilder, _: &std::path::Path) -> anyhow::Result<ClientBuilder> 
     bail!("there are no Unix sockets on this system")
 }
 
-/// Returns the body of a response; `None` if it is longer than `limit`, or the connection is lost.
-pub(super) async fn body(mut response: Response, limit: usize) -> Option<Vec<u8>> {
+/// Returns the body of a response; `None` if it is longer than `limit`.
+///
+/// # Errors
+/// If the connection is lost.
+pub(super) async fn body(mut response: Response, limit: usize) -> reqwest::Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.ok()? {
-        if body.len() + chunk.len() > limit {
-            return None;
+    while let Some(chunk) = response.chunk().await? {
+        if body.len().saturating_add(chunk.len()) > limit {
+            return Ok(None);
         }
         body.extend_from_slice(&chunk);
     }
-    Some(body)
+    Ok(Some(body))
 }
 
 /// Returns the message in the response of a node.
 async fn problem(response: Response) -> Option<String> {
-    let body: Value = serde_json::from_slice(&body(response, MAX_BODY).await?).ok()?;
+    let body: Value = serde_json::from_slice(&body(response, MAX_BODY).await.ok()??).ok()?;
     body.get("message")?.as_str().map(|message| format!(", {message}"))
 }
 

@@ -147,7 +147,7 @@ impl Node {
         let asked = async {
             let response = target.get("/metrics").await?;
             ensure!(response.status() == StatusCode::OK, "status {}", response.status().as_u16());
-            let text = body(response, MAX_BODY).await.context("the response could not be read")?;
+            let text = body(response, MAX_BODY).await.ok().flatten().context("the response could not be read")?;
             Status::of(&String::from_utf8_lossy(&text)).context("these are not the metrics of a node")
         };
         let status = timeout(limit, asked).await;

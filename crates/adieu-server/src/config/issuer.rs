@@ -136,7 +136,7 @@ impl EventIssuer {
     }
 }
 
-fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(crate) fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "audience is a text or a list of texts")]
     enum OneOrSeveral {
@@ -185,6 +185,11 @@ const fn a_few_seconds() -> Duration {
 }
 
 impl TrustedIssuer {
+    /// Returns the issuer that signs its events: itself, unless the settings name another.
+    pub(crate) fn signer_of_events(&self) -> &str {
+        self.event_issuer.as_ref().map_or(&self.name, EventIssuer::name)
+    }
+
     /// Returns whether it may send events or webhooks.
     pub(crate) const fn sends(&self) -> bool {
         !self.events.is_empty() || self.webhook.is_some()

@@ -1,4 +1,4 @@
-//! Where messages may be sent: a URL of the settings must not lead into the network of the server.
+//! Where messages may be sent: a URL that an operator has written must not lead into the network of the server.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If TLS cannot be set up on this system.
-pub(super) fn client(allow_private: bool) -> anyhow::Result<Client> {
+pub(crate) fn client(allow_private: bool) -> anyhow::Result<Client> {
     let builder = Client::builder()
         .user_agent(concat!("adieu/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
@@ -39,7 +39,7 @@ pub(super) fn client(allow_private: bool) -> anyhow::Result<Client> {
 /// # Errors
 /// If it is not an HTTPS URL without credentials; with `allow_private`, HTTP is valid too. Also if its host is an address that is not
 /// global, and none other is allowed.
-pub(super) fn parse(url: &str, allow_private: bool) -> anyhow::Result<Url> {
+pub(crate) fn parse(url: &str, allow_private: bool) -> anyhow::Result<Url> {
     // Neither error repeats the URL, which may have a token in its path.
     let url = Url::parse(url).map_err(|error| anyhow::anyhow!("the url is not valid: {error}"))?;
     ensure!(

@@ -17,6 +17,7 @@ mod revocations_by_key_and_claim;
 mod sessions;
 mod store_check;
 mod store_copy;
+mod stream;
 mod support;
 mod tokens;
 mod usage;

@@ -23,6 +23,9 @@ fn wrong_usage_has_status_2() {
         &["key", "remove"],
         &["client"],
         &["completions"],
+        &["stream"],
+        &["stream", "status"],
+        &["stream", "delete", "--issuer", "https://login.example"],
     ] {
         let done = place.run(arguments);
         assert_eq!((done.status, done.stdout.as_str()), (2, ""), "{arguments:?}");

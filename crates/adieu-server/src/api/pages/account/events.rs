@@ -134,6 +134,9 @@ fn text(event: &Value, by: By, t: &'static EventMessages) -> Option<&'static str
         | Event::ClientRemoved
         | Event::AliasAdded
         | Event::AliasesRemoved
+        | Event::StreamCreated
+        | Event::StreamEnabled
+        | Event::StreamDeleted
         | Event::KeyAdded
         | Event::KeyRemoved
         | Event::DeliveriesReplayed
