@@ -177,11 +177,16 @@ impl Adieu {
     /// # Panics
     /// If it does not become ready.
     pub async fn start_again(&mut self, change: impl FnOnce(&Path)) {
-        self.process.kill();
+        self.end();
         change(&self.data());
-        self.http = client();
         self.spawn();
         self.ready().await;
+    }
+
+    /// Kills it, and waits until it has ended.
+    pub fn end(&mut self) {
+        self.process.kill();
+        self.http = client();
     }
 
     /// Kills it at once, as the kernel does, whatever it is doing.

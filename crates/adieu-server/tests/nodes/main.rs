@@ -5,6 +5,7 @@ mod everywhere;
 mod frozen;
 mod load;
 mod monitoring;
+mod neighbours;
 mod outages;
 mod survival;
 mod takeovers;

@@ -35,7 +35,7 @@ pub(crate) async fn nodes_on(
 }
 
 /// Returns how long after `since` this node rejects the token; fails if the node accepts it for longer than the bound.
-async fn refused_after(node: &Adieu, token: &str, since: Instant) -> Duration {
+pub(crate) async fn refused_after(node: &Adieu, token: &str, since: Instant) -> Duration {
     loop {
         let asked_after = since.elapsed();
         match node.verify(token).await {
