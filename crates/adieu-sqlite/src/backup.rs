@@ -3,8 +3,8 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
-    process,
 };
 
 use super::{Sqlite, create_private, rows, schema};
@@ -70,32 +70,49 @@ impl Sqlite {
 }
 
 /// Copies a file whose tables are about to be migrated to `FILE.before-VERSION`, which only its owner can read, and returns when the copy is on
-/// stable storage. A copy that exists is left as it is: an earlier start with this version may have been interrupted.
+/// stable storage. An earlier copy of tables that have been migrated further since stays: that migration was interrupted.
 pub(super) fn before_migration(path: &Path) -> Result<(), Error> {
     let copy = beside(path, concat!(".before-", env!("CARGO_PKG_VERSION")));
-    if copy.exists() {
+    copy_once(path, &copy).map_err(|error| Error::unavailable(io::Error::other(format!("{}: {error}", copy.display()))))
+}
+
+fn copy_once(path: &Path, copy: &Path) -> io::Result<()> {
+    // Other processes that are starting wait here.
+    #[cfg(unix)]
+    let folder = {
+        let folder = copy.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = File::open(folder)?;
+        folder.lock()?;
+        folder
+    };
+    let now = schema::versions(path).map_err(io::Error::other)?;
+    if schema::versions(copy).is_ok_and(|before| before != now) {
+        tracing::warn!(copy = %copy.display(), "the migration goes on; the store as it was is in the copy");
         return Ok(());
     }
-    let part = beside(&copy, &format!(".{}.part", process::id()));
-    create_private(&part).map_err(Error::unavailable)?;
-    let written = write(path, &part).and_then(|()| fs::rename(&part, &copy).map_err(Error::unavailable));
+    // A process that was killed may have left some.
+    let part = beside(copy, ".part");
+    for left in [&part, &beside(&part, "-journal")] {
+        let _ = fs::remove_file(left);
+    }
+    let written = write(path, &part).and_then(|()| fs::rename(&part, copy));
     if written.is_err() {
         let _ = fs::remove_file(&part);
     }
     written?;
-    if let Some(folder) = path.parent() {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::unavailable)?;
-    }
+    #[cfg(unix)]
+    folder.sync_all()?;
     tracing::warn!(copy = %copy.display(), "the tables are migrated to this version; the store as it was is in the copy");
     Ok(())
 }
 
-/// Copies a file of any version into an empty one.
-fn write(path: &Path, to: &Path) -> Result<(), Error> {
-    let name = to.to_str().ok_or_else(|| Error::setting("path", "it is not UTF-8"))?;
-    let connection = schema::look_at(path).map_err(Error::unavailable)?;
-    connection.execute("VACUUM INTO $1", [name]).map_err(Error::unavailable)?;
-    File::open(to).and_then(|file| file.sync_all()).map_err(Error::unavailable)
+/// Copies a file of any version into a new one.
+fn write(path: &Path, to: &Path) -> io::Result<()> {
+    create_private(to)?;
+    let name = to.to_str().ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
+    let connection = schema::look_at(path).map_err(io::Error::other)?;
+    connection.execute("VACUUM INTO $1", [name]).map_err(io::Error::other)?;
+    File::open(to)?.sync_all()
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -112,8 +112,8 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Opens the file, or creates it (readable by its owner only), and migrates its tables. Before the tables of an earlier version are
-    /// migrated, the file is copied to `FILE.before-VERSION`, unless that exists. `path` must be a path: SQLite's other names (`:memory:`, `file:…`) are rejected. [`Memory`](adieu::store::Memory) is a store in
-    /// memory.
+    /// migrated, the file is copied to `FILE.before-VERSION`. `path` must be a path: SQLite's other names (`:memory:`, `file:…`) are
+    /// rejected. [`Memory`](adieu::store::Memory) is a store in memory.
     ///
     /// # Errors
     /// [`Error::InvalidSetting`] if `path` is not a path. [`Error::IncompatibleStore`] if the file is damaged,
@@ -158,6 +158,9 @@ impl Sqlite {
                 format!("`{shown}` is not the path of a file; for a store in memory use `store::Memory`"),
             ));
         }
+        // SQLite puts its other files beside the file that a link leads to.
+        let is_link = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
+        let path = if is_link { std::fs::canonicalize(&path).unwrap_or(path) } else { path };
         let state = schema::identify(&path)?;
         if state == State::Older {
             schema::check_pages(&path)?;

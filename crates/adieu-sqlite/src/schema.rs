@@ -195,6 +195,20 @@ pub(super) fn is_outdated(path: &Path) -> Result<bool, Error> {
     Ok((1..MIGRATIONS.len()).contains(&contents.version))
 }
 
+/// Returns the version of the tables, and that of the tables of each component.
+pub(super) fn versions(path: &Path) -> rusqlite::Result<(usize, Vec<(String, usize)>)> {
+    let connection = look_at(path)?;
+    let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let has_components: bool =
+        connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'component'", [], |row| row.get(0))?;
+    if !has_components {
+        return Ok((version, Vec::new()));
+    }
+    let mut components = connection.prepare("SELECT name, version FROM component ORDER BY name")?;
+    let components = components.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((version, components.collect::<Result<_, _>>()?))
+}
+
 /// Migrates the tables to this version, in one transaction. Several processes may do so at the same time.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

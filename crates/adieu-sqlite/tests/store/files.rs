@@ -318,23 +318,65 @@ async fn a_file_of_an_earlier_version_is_copied_before_it_is_migrated() {
         )
         .unwrap();
     drop(first);
+    // A process was killed while it copied.
+    let part = format!("{}.before-{}.part", place.path().display(), env!("CARGO_PKG_VERSION"));
+    fs::write(&part, "half").unwrap();
+    fs::write(format!("{part}-journal"), "half").unwrap();
     drop(Sqlite::open(place.path()).await.unwrap());
     let copy = copy_beside(&place.path()).unwrap();
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(number(&copy, "PRAGMA user_version"), 1);
     assert!(number(&place.path(), "PRAGMA user_version") > 1);
 
-    // Nothing is copied again, neither by an ordinary start, nor by one after an interrupted migration.
+    // An ordinary start copies nothing.
     let made = fs::read(&copy).unwrap();
     drop(Sqlite::open(place.path()).await.unwrap());
+    assert!(fs::read(&copy).unwrap() == made);
+
+    // The earlier version is used again, and goes on writing: the next migration begins with a copy of that.
     fs::copy(&copy, place.path()).unwrap();
     for of_sqlite in ["-wal", "-shm"] {
         let _ = fs::remove_file(format!("{}{of_sqlite}", place.path().display()));
     }
+    let earlier = Connection::open(place.path()).unwrap();
+    earlier.execute_batch("UPDATE revocation_log_state SET pruned_through = 8").unwrap();
+    drop(earlier);
     drop(Sqlite::open(place.path()).await.unwrap());
     assert_eq!(copy_beside(&place.path()).as_ref(), Some(&copy));
-    assert!(fs::read(&copy).unwrap() == made);
-    assert_eq!(number(&place.path(), "SELECT pruned_through FROM revocation_log_state"), 7);
+    for file in [&copy, &place.path()] {
+        assert_eq!(number(file, "SELECT pruned_through FROM revocation_log_state"), 8);
+    }
+}
+
+#[tokio::test]
+async fn several_processes_that_migrate_at_once_leave_one_copy() {
+    let place = OnFile::empty().await;
+    let store = Sqlite::open(place.path()).await.unwrap();
+    store.migrate("shop", &["CREATE TABLE shop (id INTEGER)"]).await.unwrap();
+    let stores: Vec<_> = (0..8).map(|_| Sqlite::open(place.path())).collect();
+    let mut migrating = tokio::task::JoinSet::new();
+    for store in stores {
+        migrating.spawn(async { store.await?.migrate("shop", &["", "DROP TABLE shop"]).await });
+    }
+    while let Some(migrated) = migrating.join_next().await {
+        migrated.unwrap().unwrap();
+    }
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'shop'";
+    assert_eq!(number(&copy_beside(&place.path()).unwrap(), tables), 1);
+    assert_eq!(number(&place.path(), tables), 0);
+}
+
+#[tokio::test]
+async fn a_link_leads_to_the_file() {
+    let (place, elsewhere) = (OnFile::empty().await, tempfile::tempdir().unwrap());
+    let link = elsewhere.path().join("link.sqlite");
+    drop(Sqlite::open(place.path()).await.unwrap());
+    std::os::unix::fs::symlink(place.path(), &link).unwrap();
+    let store = Sqlite::open(&link).await.unwrap();
+    store.append(vec![token("one")]).await.unwrap();
+    drop(store);
+    let store = Sqlite::open(place.path()).await.unwrap();
+    assert_eq!(read_all(&store, None).await.0.len(), 1);
 }
 
 #[tokio::test]
