@@ -110,7 +110,7 @@ def answer(question: Any, *arguments: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("issuer", [None, "https://other.example"])
-@pytest.mark.parametrize("pruned_through", [0, NOW - 121])
+@pytest.mark.parametrize("pruned_through", [0, NOW - 121], ids=["nothing pruned", "pruned"])
 def test_no_question_is_answered_differently(
     monkeypatch: pytest.MonkeyPatch, issuer: str | None, pruned_through: int
 ) -> None:
