@@ -8,7 +8,7 @@ use adieu::{
     time::Timestamp,
 };
 
-use crate::{Alias, Sender};
+use crate::{Alias, EventError, Sender};
 
 /// An accepted message.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Received {
     pub issuer: Issuer,
     /// The events in it, for each issuer whose tokens they are about.
     pub events: Vec<Event>,
+    /// The other issuers about whose tokens it could be, and why it was rejected for them.
+    pub rejections: Vec<(Issuer, EventError)>,
 }
 
 /// An event of an accepted message.

@@ -58,7 +58,8 @@ impl Receiver {
     /// Returns the events in a message for each of the senders that it may be from. `read` verifies it as a message of that sender.
     ///
     /// # Errors
-    /// If no sender accepts the message, or one of them lacks the key: what the message ends there would be lost.
+    /// If no sender accepts the message. If one accepts it and another lacks the key, what the message ends there would be lost: then the error is
+    /// temporary.
     pub(crate) fn receive(
         &self,
         message: &str,
@@ -68,16 +69,21 @@ impl Receiver {
         let issuer = named.first().ok_or(TokenError::WrongIssuer)?.event_issuer().clone();
         let (mut events, mut rejections) = (Vec::new(), Vec::new());
         // All are asked, so that each set of keys knows which key it lacks.
-        for result in named.into_iter().map(read) {
-            match result {
+        for sender in named {
+            match read(sender) {
                 Ok(of_sender) => events.extend(of_sender),
-                Err(error) => rejections.push(error),
+                Err(error) => rejections.push((sender.issuer().clone(), error)),
             }
         }
-        rejections.sort_by_key(|error| !error.needs_keys());
-        match rejections.into_iter().next() {
-            Some(error) if events.is_empty() || error.needs_keys() => Err(error),
-            _ => Ok(Received { issuer, events }),
+        rejections.sort_by_key(|(_, error)| !error.needs_keys());
+        match rejections.first() {
+            Some((_, error)) if events.is_empty() => Err(error.clone()),
+            Some((_, error)) if error.needs_keys() => Err(TokenError::Stale.into()),
+            _ => {
+                // A message for another audience is not meant for that sender.
+                rejections.retain(|(_, error)| *error != TokenError::WrongAudience.into());
+                Ok(Received { issuer, events, rejections })
+            }
         }
     }
 }

@@ -171,5 +171,7 @@ fn format(members: &Map<String, Value>) -> Result<String, TokenError> {
 
 /// Returns whether this is a complex subject of a draft of SSF, which does not say so: it has an identifier in each member.
 fn is_complex_without_format(members: &Map<String, Value>) -> bool {
-    !members.contains_key("format") && !members.contains_key("subject_type") && members.values().any(Value::is_object)
+    let has_format =
+        |members: &Map<String, Value>| ["format", "subject_type"].iter().any(|name| members.contains_key(*name));
+    !has_format(members) && members.values().filter_map(Value::as_object).any(has_format)
 }

@@ -41,7 +41,7 @@ impl Receiver {
         let (sender, webhook) = self.webhook_named(name).ok_or(EventError::UnknownWebhook)?;
         let (content, signed_at) = open(webhook, sender, header, body, now)?;
         let event = Event::new(sender, KIND, effect(webhook, sender, &content, signed_at, now));
-        Ok(Received { issuer: sender.issuer().clone(), events: vec![event] })
+        Ok(Received { issuer: sender.issuer().clone(), events: vec![event], rejections: Vec::new() })
     }
 }
 

@@ -80,6 +80,8 @@ fn a_user_of_the_organization_ends_in_all_of_its_tokens() {
     assert_eq!(ended(&received), at(&[STAFF, PARTNERS], NOW.as_unix() - 60));
 
     // The form of drafts of SSF: a complex subject that does not say so, in the event.
+    let malformed = json!({"iss": ORGANIZATION, "sub": "00u1", "ext": {}});
+    assert!(receiver().security_event(&event(ORGANIZATION, &malformed), NOW).is_err());
     for subject in [json!({"user": user(ORGANIZATION)}), json!({"user": user(ORGANIZATION), "tenant": {"id": "1"}})] {
         let mut old = claims(ORGANIZATION, &json!(null));
         old.as_object_mut().unwrap().remove("sub_id");
@@ -136,10 +138,21 @@ fn a_message_is_for_each_sender_that_accepts_it() {
     };
     let message = event(ORGANIZATION, &user(ORGANIZATION));
     let receiver = Receiver::new([elsewhere(STAFF), sender(PARTNERS, key(ORGANIZATION))]);
-    assert_eq!(ended(&receiver.security_event(&message, NOW).unwrap()), at(&[PARTNERS], NOW.as_unix() - 60));
+    let received = receiver.security_event(&message, NOW).unwrap();
+    assert_eq!(ended(&received), at(&[PARTNERS], NOW.as_unix() - 60));
+    assert_eq!(received.rejections, []);
     let nobody = Receiver::new([elsewhere(STAFF), elsewhere(PARTNERS)]);
     let refused = nobody.security_event(&message, NOW).unwrap_err();
     assert_eq!(refused, EventError::Message(TokenError::WrongAudience));
+
+    // One that does not accept it is told of.
+    let token = signed_by(ORGANIZATION, "global-token-revocation+jwt", &claims(ORGANIZATION, &json!(null)));
+    let body = json!({"sub_id": user(ORGANIZATION)}).to_string();
+    let silent = Sender::new(decoder(STAFF, key(STAFF))).with_event_issuer(decoder(ORGANIZATION, key(ORGANIZATION)));
+    let receiver = Receiver::new([silent.with_audience(AUDIENCE), sender(PARTNERS, key(ORGANIZATION))]);
+    let received = receiver.global_token_revocation(&token, body.as_bytes(), NOW).unwrap();
+    assert_eq!(ended(&received), at(&[PARTNERS], NOW.as_unix() - 5));
+    assert_eq!(received.rejections, [(Issuer::new(STAFF).unwrap(), EventError::NotAccepted)]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) struct Commit<'a> {
     pub(super) put: Vec<&'a Session>,
     /// Set if the log starts over.
     pub(super) reset: Option<&'a Reset>,
-    /// The number of operations that it carries out; `0` stands for one.
+    /// The number of operations that it carries out.
     pub(super) operations: usize,
 }
 
@@ -156,7 +156,7 @@ impl Redis {
             };
             match self.try_commit(commit, seen).await? {
                 Outcome::Done { committed, incarnation } => {
-                    self.shared.commit_sizes.record(commit.operations.max(1));
+                    self.shared.commit_sizes.record(commit.operations);
                     if let Some(mark) = mark {
                         let state = LogState {
                             lineage: codec::lineage(mark.log(), &incarnation)?,

@@ -149,6 +149,7 @@ impl<'a> View<'a> {
             sessions: found.collect(),
             everything: self.everything.as_ref(),
             removed: self.removed.iter().collect(),
+            operations: 1,
             ..Commit::default()
         }
     }

@@ -61,6 +61,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 pub(crate) use middleware::REQUEST_LOG_TARGET;
+pub use pages::AtConsole;
 pub use relay::relay_router;
 
 use self::{

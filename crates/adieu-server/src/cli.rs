@@ -30,11 +30,13 @@ mod settings;
 mod status;
 mod store;
 mod stream;
+mod target;
 mod token;
 mod user;
 
 use std::{
     io::{self, Write as _},
+    net::SocketAddr,
     pin::pin,
     process::ExitCode,
     sync::Arc,
@@ -44,6 +46,7 @@ use std::{
 use adieu_sqlite::wait_until_closed;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use axum::Extension;
 use clap::{Parser, Subcommand};
 use tokio::{
     net::TcpListener,
@@ -51,15 +54,17 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
+use tower::Layer as _;
 
 use crate::{
-    api,
+    api::{self, ApiService, AtConsole},
     audit::{Trail, Via},
     config::{Flags, ListenAddress, Registration, Settings, StoreAddress, redacted, written_duration},
     deliveries::{Deliveries, Receiver},
     exposure::exposures,
     listen::{
-        Bounds, Drained, Listeners, LiveBounds, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve,
+        Bounds, Drained, HttpService, Listeners, LiveBounds, Tls, asked_to_stop, outlive_file_size_limit,
+        raise_descriptor_limit, serve,
     },
     logging::{self, Logging},
     metrics::{self, Metrics},
@@ -68,7 +73,6 @@ use crate::{
 };
 #[cfg(unix)]
 use crate::{
-    api::ApiService,
     listen::asked_to_reload,
     notify::Notifier,
     reload::{Reload, Server},
@@ -81,6 +85,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 
 /// Connection limit of `metrics_listen`: one address, for example that of Prometheus, gets a quarter of them.
 const METRICS_CONNECTIONS: usize = 32;
+/// Connection limit of `console_listen`. A browser opens several.
+const CONSOLE_CONNECTIONS: usize = 128;
 
 /// Logout for JSON Web Tokens: a server that issues tokens and means it when it ends them.
 #[derive(Debug, Parser)]
@@ -240,12 +246,8 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
     }
     let receivers = Receiver::of(&settings)?;
     let listeners = Listeners::bind(&settings).await?;
-    let metrics_listener = match settings.metrics_listen {
-        Some(address) => Some(
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (metrics_listen)"))?,
-        ),
-        None => None,
-    };
+    let metrics_listener = bind("metrics_listen", settings.metrics_listen).await?;
+    let console_listener = bind("console_listen", settings.console_address()).await?;
     let mut stop = pin!(asked_to_stop().context("signals can't be received")?);
     outlive_file_size_limit().context("signals can't be received")?;
     let addresses = listeners.addresses().context("the address is unknown")?;
@@ -267,7 +269,7 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
         print(&format!("{}\nit follows {}\n", listens_on(&addresses, &settings), redacted(url)))?;
         let router = api::relay_router(Arc::clone(&relay), &settings)?;
         listeners.tls().into_iter().for_each(|tls| relay.metrics.watch_certificate(tls.clone()));
-        let metrics = ServedMetrics::start(metrics_listener, &relay.metrics, &settings)?;
+        let metrics = serve_metrics(metrics_listener, &relay.metrics, &settings)?;
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         #[cfg(unix)]
         let notifier = Arc::new(Notifier::start(router.clone()));
@@ -298,7 +300,8 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
     let router = api::router(Arc::clone(&node), settings.clone())?;
     print(&banner(&addresses, &settings))?;
     listeners.tls().into_iter().for_each(|tls| node.metrics.watch_certificate(tls.clone()));
-    let metrics = ServedMetrics::start(metrics_listener, &node.metrics, &settings)?;
+    let metrics = serve_metrics(metrics_listener, &node.metrics, &settings)?;
+    let console = serve_console(console_listener, &router, listeners.tls(), &settings)?;
 
     #[cfg(unix)]
     let notifier = Arc::new(Notifier::start(router.clone()));
@@ -320,6 +323,7 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
         node.feed.hub.end_waiting();
     };
     let drained = serve(listeners, router, Arc::clone(&bounds), stop).await;
+    console.end().await?;
     drop((housekeeping, watching, recording));
     deliveries.end().await;
     metrics.end().await?;
@@ -357,32 +361,63 @@ fn is_unavailable(settings: &Settings, error: &anyhow::Error) -> bool {
     is_of_a_server && causes.any(|cause| matches!(cause, adieu::Error::Unavailable(_)))
 }
 
-/// Returns how many files may be open besides those for the metrics.
+/// Returns how many files may be open besides those for metrics and console.
 fn descriptors_for_clients(settings: &Settings, descriptors: Option<u64>) -> Option<u64> {
     let for_metrics = settings.metrics_listen.map_or(0, |_| METRICS_CONNECTIONS as u64);
-    descriptors.map(|descriptors| descriptors.saturating_sub(for_metrics))
+    let for_console = settings.console_address().map_or(0, |_| CONSOLE_CONNECTIONS as u64);
+    descriptors.map(|descriptors| descriptors.saturating_sub(for_metrics + for_console))
 }
 
-/// The metrics server, if the settings have an address for it.
-struct ServedMetrics(Option<(oneshot::Sender<()>, JoinHandle<Drained>)>);
+async fn bind(setting: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    Ok(Some(listener.with_context(|| format!("cannot listen on {address} ({setting})"))?))
+}
 
-impl ServedMetrics {
-    fn start(listener: Option<TcpListener>, metrics: &Arc<Metrics>, settings: &Settings) -> anyhow::Result<Self> {
-        let Some(listener) = listener else { return Ok(Self(None)) };
-        let address = listener.local_addr().context("the address is unknown")?;
-        print(&format!("metrics:  curl http://{address}/metrics\n"))?;
-        let bounds = Bounds { max_connections: METRICS_CONNECTIONS, ..Bounds::from(settings) };
+/// Serves the metrics, if there is an address for them. They end last: until then, they show how many requests remain.
+fn serve_metrics(
+    listener: Option<TcpListener>,
+    metrics: &Arc<Metrics>,
+    settings: &Settings,
+) -> anyhow::Result<ServedBeside> {
+    let Some(listener) = listener else { return Ok(ServedBeside(None)) };
+    let address = listener.local_addr().context("the address is unknown")?;
+    print(&format!("metrics:  curl http://{address}/metrics\n"))?;
+    let bounds = Bounds { max_connections: METRICS_CONNECTIONS, ..Bounds::from(settings) };
+    Ok(ServedBeside::start(listener.into(), metrics::router(Arc::clone(metrics)), bounds))
+}
+
+/// Serves everything at the address of the console, if it has one.
+fn serve_console(
+    listener: Option<TcpListener>,
+    api: &ApiService,
+    tls: Option<&Tls>,
+    settings: &Settings,
+) -> anyhow::Result<ServedBeside> {
+    let Some(listener) = listener else { return Ok(ServedBeside(None)) };
+    let address = listener.local_addr().context("the address is unknown")?;
+    print(&format!("console:  {}://{address}/console\n", scheme(settings)))?;
+    let bounds = Bounds { max_connections: CONSOLE_CONNECTIONS, ..Bounds::from(settings) };
+    let service = Extension(AtConsole).layer(api.clone());
+    Ok(ServedBeside::start(Listeners::new(listener, tls.cloned()), service, bounds))
+}
+
+/// What is served beside the clients, at an address of its own and with connections of its own.
+struct ServedBeside(Option<(oneshot::Sender<()>, JoinHandle<Drained>)>);
+
+impl ServedBeside {
+    fn start(listeners: Listeners, service: impl HttpService, bounds: Bounds) -> Self {
         let bounds = Arc::new(ArcSwap::from_pointee(bounds));
         let (serving, ended) = oneshot::channel();
         let stop = async move { drop(ended.await) };
-        Ok(Self(Some((serving, tokio::spawn(serve(listener, metrics::router(Arc::clone(metrics)), bounds, stop))))))
+        Self(Some((serving, tokio::spawn(serve(listeners, service, bounds, stop)))))
     }
 
-    /// Stops the metrics server. Call this last: until then, the metrics show how many requests remain.
+    /// Answers the requests in progress, and returns.
     async fn end(self) -> anyhow::Result<()> {
         if let Some((serving, task)) = self.0 {
             drop(serving);
-            task.await.context("serving the metrics failed")?;
+            task.await.context("serving failed")?;
         }
         Ok(())
     }

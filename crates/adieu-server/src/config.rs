@@ -259,6 +259,12 @@ pub struct Settings {
     #[config(env = "ADIEU_CONSOLE", default = true, deserialize_with = text)]
     pub console: bool,
 
+    /// The address and port to serve the console on, and nowhere else: for example "127.0.0.1:8081", or an address that only the network of
+    /// the administrators reaches. Everything else is served there too, with connections of its own. Not set: the console is served
+    /// wherever the server listens.
+    #[config(env = "ADIEU_CONSOLE_LISTEN", deserialize_with = text)]
+    pub console_listen: Option<SocketAddr>,
+
     /// The minimum number of characters of a new password. The default rejects only the empty one, so that clients of a small
     /// Flask API continue to work; NIST SP 800-63B requires 15, or 8 with a second factor.
     #[config(env = "ADIEU_MIN_PASSWORD_LENGTH", default = "1", deserialize_with = text)]
@@ -380,6 +386,12 @@ impl Settings {
     #[must_use]
     pub fn trusts(&self, issuer: &str) -> bool {
         self.trusted_issuer.iter().any(|trusted| trusted.name == issuer)
+    }
+
+    /// Returns the address of the console, if it has one of its own.
+    #[must_use]
+    pub fn console_address(&self) -> Option<SocketAddr> {
+        self.console_listen.filter(|_| self.pages && self.console)
     }
 
     /// Returns whether strangers may register. Unless the setting says so, they may only if they are on this machine.

@@ -150,7 +150,7 @@ fn keys_unknown(named: Option<&Issuer>) -> Rejection {
 }
 
 /// Looks up whom the events of a message name by aliases, makes its revocations durable, and records and counts its events. Returns whether
-/// an event has its subject.
+/// the subject of at least one event is known.
 pub(crate) async fn take_effect(
     mut received: Received,
     aliases: &Aliases,
@@ -164,7 +164,8 @@ pub(crate) async fn take_effect(
         sessions.append(revocations).await?;
     }
     // A subject that one of several issuers has need not be known to the others.
-    let known: HashSet<_> = received.events.iter().filter(|event| !is_unknown(event)).map(|event| event.kind).collect();
+    let is_known = |event: &&Event| !is_unknown(event) && !event.effect.revocations().is_empty();
+    let known: HashSet<_> = received.events.iter().filter(is_known).map(|event| event.kind).collect();
     let is_of_another = |event: &Event| event.effect.revocations().is_empty() && known.contains(event.kind);
     for event in received.events.iter().filter(|event| !(is_unknown(event) && is_of_another(event))) {
         let (kind, outcome) = (event.kind, event.effect.as_str());
@@ -188,6 +189,12 @@ pub(crate) async fn take_effect(
                 false => "an event ends nothing, as its subject is of a form that is not in tokens",
             };
             tracing::warn!(issuer = %event.issuer, kind, "{why}");
+        }
+    }
+    if let Some(Event { kind, .. }) = received.events.first() {
+        for (issuer, error) in &received.rejections {
+            metrics.event_received(issuer, kind, "rejected");
+            tracing::warn!(%issuer, kind, %error, "an event was rejected for the tokens of this issuer, and accepted for those of another");
         }
     }
     audit::durable().await;

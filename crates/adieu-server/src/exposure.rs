@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::{
-    config::{ListenAddress, Settings, TrustedIssuer},
+    config::{EventIssuer, ListenAddress, Settings},
     high_water,
     store::store_file,
 };
@@ -23,18 +23,23 @@ pub fn exposures(settings: &Settings) -> Vec<String> {
 #[must_use]
 pub fn exposed_on_the_network(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
-    let of_tokens = |issuer: &TrustedIssuer| issuer.jwks_url.clone().or(issuer.discovery.clone());
-    let of_events = |issuer: &TrustedIssuer| issuer.event_issuer.as_ref().map(|issuer| issuer.url().to_owned());
-    let urls = settings.trusted_issuer.iter().flat_map(|issuer| of_tokens(issuer).into_iter().chain(of_events(issuer)));
-    for (setting, url) in urls.map(|url| ("jwks_url", url)).chain(settings.follow.clone().map(|url| ("follow", url))) {
-        if let Some(host) = plain_host(&url) {
+    let urls = settings.trusted_issuer.iter().flat_map(|issuer| {
+        let of_events = issuer.event_issuer.as_ref().map(EventIssuer::url);
+        [
+            ("jwks_url", issuer.jwks_url.as_deref()),
+            ("discovery", issuer.discovery.as_deref()),
+            ("event_issuer", of_events),
+        ]
+    });
+    for (setting, url) in urls.chain([("follow", settings.follow.as_deref())]) {
+        if let Some(host) = url.and_then(plain_host) {
             found.push(match setting {
                 "follow" => format!(
                     "follow goes to {host} over http://, where the client's secret can be read and revocations can be left \
                      out on the way; use https://"
                 ),
                 _ => format!(
-                    "jwks_url goes to {host} over http://, where the keys can be replaced on the way; use https://"
+                    "{setting} goes to {host} over http://, where the keys can be replaced on the way; use https://"
                 ),
             });
         }
@@ -54,7 +59,8 @@ fn plain_addresses(settings: &Settings) -> Vec<String> {
              tls_certificate and tls_key, or put a proxy with TLS in front and set trusted_proxies"
         )
     };
-    settings.listen.iter().filter(|address| !address.is_local()).map(warning).collect()
+    let console = settings.console_address().map(ListenAddress::Tcp);
+    settings.listen.iter().chain(&console).filter(|address| !address.is_local()).map(warning).collect()
 }
 
 /// Returns the host of a URL that is not encrypted, if it is another machine.

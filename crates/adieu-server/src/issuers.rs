@@ -1,6 +1,6 @@
 //! Trusted issuers other than this server: their keys, the decoders of their tokens, and the events that they may send.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use adieu::{
     Issuer,
@@ -24,7 +24,17 @@ const USUAL: [Algorithm; 4] = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES
 #[derive(Debug, Default)]
 pub struct Trusted {
     issuers: Vec<Arc<Trust>>,
+    event_issuers: Vec<Arc<EventKeys>>,
     senders: Vec<Sender>,
+}
+
+/// The keys and rules of an issuer of events about the tokens of others.
+#[derive(Debug)]
+struct EventKeys {
+    settings: EventIssuer,
+    clock_skew: Duration,
+    decoder: Arc<Decoder>,
+    follower: Arc<KeyFollower>,
 }
 
 /// One issuer.
@@ -34,8 +44,6 @@ struct Trust {
     decoder: Arc<Decoder>,
     /// Kept for as long as the decoder is used.
     follower: Option<Arc<KeyFollower>>,
-    /// The keys and rules of events that another issuer signs.
-    events: Option<(Arc<Decoder>, Arc<KeyFollower>)>,
 }
 
 impl Trusted {
@@ -48,18 +56,62 @@ impl Trusted {
     pub fn new(settings: &Settings, known: &Self) -> anyhow::Result<Self> {
         let mut this = Self::default();
         for issuer in &settings.trusted_issuer {
+            let known_events = &*known.event_issuers;
             let known = known.issuers.iter().find(|known| known.settings.name == issuer.name);
             let trust = match known.filter(|known| known.settings == *issuer && known.follower.is_some()) {
                 Some(unchanged) => Arc::clone(unchanged),
                 None => Arc::new(trust(issuer, settings, known.map(|known| &**known))?),
             };
             if issuer.sends() {
-                let sender = sender(issuer, &trust);
+                let sender = this.sender(issuer, &trust, settings, known_events);
                 this.senders.push(sender.with_context(|| format!("trusted_issuer {:?}", issuer.name))?);
             }
             this.issuers.push(trust);
         }
         Ok(this)
+    }
+
+    fn sender(
+        &mut self,
+        issuer: &TrustedIssuer,
+        trust: &Trust,
+        settings: &Settings,
+        known: &[Arc<EventKeys>],
+    ) -> anyhow::Result<Sender> {
+        let sender = Sender::new(Arc::clone(&trust.decoder)).with_logout_scope(issuer.logout_scope);
+        let sender = match &issuer.event_issuer {
+            Some(events) => {
+                let keys = self.event_keys(events, issuer.clock_skew, settings, known).context("event_issuer")?;
+                sender.with_event_issuer(Arc::clone(&keys.decoder))
+            }
+            None => sender,
+        };
+        let sender = issuer.event_audience.iter().fold(sender, Sender::with_audience);
+        let sender = sender.accepting(issuer.events.iter().copied());
+        Ok(match &issuer.webhook {
+            Some(settings) => sender.with_webhook(&settings.name, webhook(settings).context("webhook")?),
+            None => sender,
+        })
+    }
+
+    /// Returns the keys of an issuer of events, which senders share, also with those from before a reload.
+    fn event_keys(
+        &mut self,
+        issuer: &EventIssuer,
+        clock_skew: Duration,
+        settings: &Settings,
+        known: &[Arc<EventKeys>],
+    ) -> anyhow::Result<Arc<EventKeys>> {
+        let is_same = |keys: &&Arc<EventKeys>| keys.settings == *issuer && keys.clock_skew == clock_skew;
+        if let Some(keys) = self.event_issuers.iter().find(is_same) {
+            return Ok(Arc::clone(keys));
+        }
+        let keys = match known.iter().find(is_same) {
+            Some(keys) => Arc::clone(keys),
+            None => Arc::new(EventKeys::start(issuer, clock_skew, settings)?),
+        };
+        self.event_issuers.push(Arc::clone(&keys));
+        Ok(keys)
     }
 
     /// Returns a decoder for each issuer.
@@ -70,16 +122,18 @@ impl Trusted {
     /// Returns the followers of the keys that issuers publish.
     #[must_use]
     pub fn key_followers(&self) -> Vec<(Issuer, Arc<KeyFollower>)> {
-        self.issuers.iter().flat_map(|trust| trust.of_tokens().into_iter().chain(trust.of_events())).collect()
+        let of_tokens = self.issuers.iter().filter_map(|trust| trust.key_follower());
+        of_tokens.chain(self.event_issuers.iter().map(|keys| keys.key_follower())).collect()
     }
 
-    /// Returns the followers of the keys that verify events. An issuer has several if it signs those of several.
+    /// Returns the followers of the keys that verify events.
     pub(crate) fn event_key_followers(&self) -> Vec<(Issuer, Arc<KeyFollower>)> {
-        let followers = |trust: &Arc<Trust>| {
-            let by_issuer = trust.events.is_none() || trust.settings.webhook.is_some();
-            trust.of_events().into_iter().chain(trust.of_tokens().filter(|_| by_issuer))
+        let signs = |trust: &&Arc<Trust>| {
+            let TrustedIssuer { events, event_issuer, webhook, .. } = &trust.settings;
+            !events.is_empty() && event_issuer.is_none() || webhook.is_some()
         };
-        self.issuers.iter().filter(|trust| trust.settings.sends()).flat_map(followers).collect()
+        let themselves = self.issuers.iter().filter(signs).filter_map(|trust| trust.key_follower());
+        themselves.chain(self.event_issuers.iter().map(|keys| keys.key_follower())).collect()
     }
 
     /// Returns the claims of each issuer from which aliases are recorded.
@@ -97,13 +151,27 @@ impl Trusted {
 }
 
 impl Trust {
-    fn of_tokens(&self) -> Option<(Issuer, Arc<KeyFollower>)> {
+    fn key_follower(&self) -> Option<(Issuer, Arc<KeyFollower>)> {
         Some((self.decoder.rules().issuer().clone(), self.follower.clone()?))
     }
+}
 
-    fn of_events(&self) -> Option<(Issuer, Arc<KeyFollower>)> {
-        let (decoder, follower) = self.events.as_ref()?;
-        Some((decoder.rules().issuer().clone(), Arc::clone(follower)))
+impl EventKeys {
+    /// Follows the keys. The clock is that of the tokens.
+    fn start(issuer: &EventIssuer, clock_skew: Duration, settings: &Settings) -> anyhow::Result<Self> {
+        let name = Issuer::new(issuer.name())?;
+        let source = match issuer.discovery {
+            Some(_) => KeySource::discover(name.clone())?,
+            None => KeySource::new(issuer.url())?,
+        };
+        let rules = Rules::new(name).with_leeway(settings.leeway)?.with_skew(clock_skew).context("clock_skew")?;
+        let decoder = Arc::new(Decoder::new(rules, KeySet::pending()));
+        let follower = Arc::new(KeyFollower::start(Arc::clone(&decoder), source)?);
+        Ok(Self { settings: issuer.clone(), clock_skew, decoder, follower })
+    }
+
+    fn key_follower(&self) -> (Issuer, Arc<KeyFollower>) {
+        (self.decoder.rules().issuer().clone(), Arc::clone(&self.follower))
     }
 }
 
@@ -136,38 +204,8 @@ fn trust(issuer: &TrustedIssuer, settings: &Settings, known: Option<&Trust>) -> 
             Ok((decoder, Some(Arc::new(follower))))
         }
     };
-    let name = || format!("trusted_issuer {:?}", issuer.name);
-    let (decoder, follower) = trust().with_context(name)?;
-    let events = issuer.event_issuer.as_ref().map(|settings| event_issuer(settings, decoder.rules()));
-    let events = events.transpose().context("event_issuer").with_context(name)?;
-    Ok(Trust { settings: issuer.clone(), decoder, follower, events })
-}
-
-/// Builds the decoder for events that another issuer signs than the tokens, and follows its keys. Their clocks are the same.
-fn event_issuer(settings: &EventIssuer, of_tokens: &Rules) -> anyhow::Result<(Arc<Decoder>, Arc<KeyFollower>)> {
-    let name = Issuer::new(settings.name())?;
-    let source = match settings.discovery {
-        Some(_) => KeySource::discover(name.clone())?,
-        None => KeySource::new(settings.url())?,
-    };
-    let rules = Rules::new(name).with_leeway(of_tokens.leeway())?.with_skew(of_tokens.skew())?;
-    let decoder = Arc::new(Decoder::new(rules, KeySet::pending()));
-    let follower = KeyFollower::start(Arc::clone(&decoder), source)?;
-    Ok((decoder, Arc::new(follower)))
-}
-
-fn sender(issuer: &TrustedIssuer, trust: &Trust) -> anyhow::Result<Sender> {
-    let sender = Sender::new(Arc::clone(&trust.decoder)).with_logout_scope(issuer.logout_scope);
-    let sender = match &trust.events {
-        Some((decoder, _)) => sender.with_event_issuer(Arc::clone(decoder)),
-        None => sender,
-    };
-    let sender = issuer.event_audience.iter().fold(sender, Sender::with_audience);
-    let sender = sender.accepting(issuer.events.iter().copied());
-    Ok(match &issuer.webhook {
-        Some(settings) => sender.with_webhook(&settings.name, webhook(settings).context("webhook")?),
-        None => sender,
-    })
+    let (decoder, follower) = trust().with_context(|| format!("trusted_issuer {:?}", issuer.name))?;
+    Ok(Trust { settings: issuer.clone(), decoder, follower })
 }
 
 fn webhook(settings: &IssuerWebhook) -> anyhow::Result<Webhook> {

@@ -25,7 +25,7 @@ use adieu_redis::Redis;
 use adieu_sqlite::Sqlite;
 use anyhow::Context as _;
 
-use self::appends::{Appends, Measured};
+use self::appends::{AppendMetrics, MeasuredStore};
 use crate::{
     accounts::{self, AccountStore},
     aliases::{self, AliasStore},
@@ -43,7 +43,7 @@ pub struct Stores {
     main: Main,
     /// The engine for sessions, keys and revocations, if it is a separate one.
     revocations: Option<Redis>,
-    appends: Appends,
+    appends: AppendMetrics,
 }
 
 /// The engine for accounts and clients.
@@ -143,7 +143,7 @@ impl Stores {
             }
             None => None,
         };
-        Ok(Self { main, revocations, appends: Appends::default() })
+        Ok(Self { main, revocations, appends: AppendMetrics::default() })
     }
 
     /// Returns when the check for damage has passed.
@@ -189,7 +189,7 @@ impl Stores {
     }
 
     fn measured<S: Store + Clone>(&self, store: &S) -> Arc<dyn Store> {
-        Arc::new(Measured { store: store.clone(), appends: self.appends.clone() })
+        Arc::new(MeasuredStore { store: store.clone(), appends: self.appends.clone() })
     }
 
     /// Returns the registry in which the nodes of this store report their positions; `None` if the store is for one node.

@@ -48,6 +48,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("registration", r#""closed""#, "closed"),
     ("pages", "false", "false"),
     ("console", "false", "false"),
+    ("console_listen", r#""127.0.0.1:8081""#, "127.0.0.1:8081"),
     ("min_password_length", "12", "12"),
     ("hashing_threads", "3", "3"),
     ("hashing_queue", "8", "8"),
@@ -168,8 +169,8 @@ fn the_sample_says_the_defaults() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 17,
-        "all but the seventeen without a default:\n{uncommented}"
+        uncommented.lines().count() >= OTHER_VALUES.len() - 18,
+        "all but the eighteen without a default:\n{uncommented}"
     );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }
@@ -309,6 +310,7 @@ fn an_issuer_that_makes_no_sense_is_named() {
         r#"[{ name = "shop", pem_file = "b", events = ["session-revoked"], event_audience = ["a"], event_issuer = { name = "a", discovery = "https://a.example" } }]"#,
         r#"[{ name = "shop", pem_file = "b", events = ["session-revoked"], event_audience = ["a"], event_issuer = { name = "a", secret_file = "c" } }]"#,
         r#"[{ discovery = "https://a.example", events = ["session-revoked"], event_audience = ["a"], event_issuer = { discovery = "https://a.example" } }]"#,
+        r#"[{ name = "shop", pem_file = "b", events = ["session-revoked"], event_audience = ["a"] }, { name = "other", pem_file = "b", events = ["session-revoked"], event_audience = ["a"], event_issuer = { name = "shop", jwks_url = "https://a.example" } }]"#,
         r#"[{ name = "shop", pem_file = "b", logout_scope = "all" }]"#,
         r#"[{ name = "shop", pem_file = "b", alias_claims = ["email"] }]"#,
         r#"[{ name = "shop", pem_file = "b", alias_claims = ["name"] }]"#,

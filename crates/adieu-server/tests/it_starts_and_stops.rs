@@ -215,6 +215,34 @@ fn metrics_listen_says_where_the_metrics_are() {
     assert_eq!(server.0.wait().unwrap().code(), Some(0));
 }
 
+/// With everything else, so that administrators can log in there.
+#[test]
+fn console_listen_says_where_the_console_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = adieu(&["--listen", "127.0.0.1:0"]);
+    command.current_dir(folder.path()).env("ADIEU_CONSOLE_LISTEN", "127.0.0.1:0");
+    let mut server = Running(command.spawn().unwrap());
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let address = |line: String| line.split_once("http://").unwrap().1.trim_end_matches("/console").parse().unwrap();
+    let for_clients: SocketAddr = address(lines.next().unwrap());
+    let for_administrators: SocketAddr = address(lines.find(|line| line.starts_with("console: ")).unwrap());
+
+    for path in ["/livez", "/account", "/.well-known/jwks.json"] {
+        for address in [for_clients, for_administrators] {
+            let answer = get(address, path);
+            assert!(answer.starts_with("HTTP/1.1 200 ") || answer.contains("<form"), "{path}: {answer}");
+        }
+    }
+    for path in ["/console", "/console/users", "/console/keys"] {
+        assert!(get(for_clients, path).starts_with("HTTP/1.1 404 "), "{path}");
+        let entrance = get(for_administrators, path);
+        assert!(entrance.contains("<form") && !entrance.starts_with("HTTP/1.1 404 "), "{path}: {entrance}");
+    }
+    let kill = Command::new("kill").args(["-s", "TERM", &server.0.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn without_metrics_listen_there_are_none() {
     let folder = tempfile::tempdir().unwrap();

@@ -124,7 +124,7 @@ pub(super) async fn follow(
     Can { client, .. }: Can<Follow>,
     time: MoreTime,
     accepted: Accepted,
-    Agent(agent): Agent,
+    UserAgent(agent): UserAgent,
     Query(fields): Query,
 ) -> Result<Response, ApiError> {
     let arrived = feed.clock.moment();
@@ -178,9 +178,9 @@ impl<S: Sync> FromRequestParts<S> for Accepted {
 
 /// What a client calls itself (`User-Agent`), cut to [`MAX_AGENT`] characters; empty if it does not say, or says it in other than visible
 /// ASCII.
-pub(super) struct Agent(String);
+pub(super) struct UserAgent(String);
 
-impl<S: Sync> FromRequestParts<S> for Agent {
+impl<S: Sync> FromRequestParts<S> for UserAgent {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {

@@ -71,7 +71,11 @@ pub(super) fn router(api: Api) -> Result<Router, adieu::Error> {
         .with_cookies(Cookies::new().with_csrf_in_forms())?;
     let (max_body_bytes, timeout) = (api.settings.max_body_bytes.get(), api.settings.request_timeout);
     let read_bodies = guard.read_bodies().with_max_bytes(max_body_bytes).with_body_timeout(timeout);
-    let console = if api.settings.console { console::router() } else { Router::new() };
+    let console = match (api.settings.console, api.settings.console_listen) {
+        (false, _) => Router::new(),
+        (true, None) => console::router(),
+        (true, Some(_)) => console::router().route_layer(from_fn(only_at_its_address)),
+    };
     Ok(account::router()
         .merge(console)
         .layer(read_bodies)
@@ -86,6 +90,17 @@ async fn asset(Path((version, name)): Path<(String, String)>) -> Response {
     // During an update, another node may have rendered the page.
     let caching = if version == *VERSION { "public, max-age=31536000, immutable" } else { "no-store" };
     ([(header::CONTENT_TYPE, asset.content_type), (header::CACHE_CONTROL, caching)], asset.content).into_response()
+}
+
+/// In the requests that were received at the address of the console.
+#[derive(Debug, Clone, Copy)]
+pub struct AtConsole;
+
+async fn only_at_its_address(request: Request, next: Next) -> Response {
+    match request.extensions().get::<AtConsole>() {
+        Some(AtConsole) => next.run(request).await,
+        None => ApiError::NotFound.into_response(),
+    }
 }
 
 async fn reject_foreign(request: Request, next: Next) -> Response {

@@ -7,21 +7,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use futures_util::future::join_all;
-use reqwest::StatusCode;
 use serde_json::json;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
-    health::{Target, body, from_here, named},
     output::{Output, Reader, Table, visible},
+    target::{Target, loopback},
 };
-use crate::config::{Flags, Settings, parse_duration, written_duration};
+use crate::config::{Flags, Settings, parse_duration};
 
-/// A longer response is not the metrics of a node.
-const MAX_BODY: usize = 8 * 1024 * 1024;
 /// How often `--watch` asks the nodes.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Moves the cursor of a terminal to its first line, and clears the screen from there (ECMA-48 §8.3.21, §8.3.39).
@@ -64,13 +61,13 @@ impl Arguments {
 
     fn targets(&self) -> anyhow::Result<Vec<Target>> {
         if !self.urls.is_empty() {
-            return self.urls.iter().map(|url| named(url.strip_suffix("/metrics").unwrap_or(url))).collect();
+            return self.urls.iter().map(|url| Target::parse(url.strip_suffix("/metrics").unwrap_or(url))).collect();
         }
         let settings = Settings::load(&self.flags, std::env::vars_os())?;
         let Some(address) = settings.metrics_listen else {
             bail!("metrics_listen is not set, so the server serves no metrics; set it, or name a URL");
         };
-        let address: SocketAddr = from_here(address)?;
+        let address: SocketAddr = loopback(address)?;
         Ok(vec![Target::Url(format!("http://{address}"))])
     }
 
@@ -144,14 +141,8 @@ struct Status {
 
 impl Node {
     async fn ask(target: &Target, limit: Duration) -> Self {
-        let asked = async {
-            let response = target.get("/metrics").await?;
-            ensure!(response.status() == StatusCode::OK, "status {}", response.status().as_u16());
-            let text = body(response, MAX_BODY).await.ok().flatten().context("the response could not be read")?;
-            Status::of(&String::from_utf8_lossy(&text)).context("these are not the metrics of a node")
-        };
-        let status = timeout(limit, asked).await;
-        let status = status.map_err(|_| anyhow!("no response within {}", written_duration(limit))).flatten();
+        let metrics = target.metrics(limit).await;
+        let status = metrics.and_then(|text| Status::of(&text).context("these are not the metrics of a node"));
         Self { target: target.to_string(), status }
     }
 
@@ -159,8 +150,8 @@ impl Node {
         match &self.status {
             Err(_) => State::Unknown,
             Ok(status) if status.is_restored => State::Restored,
-            Ok(status) if status.staleness > status.max_staleness => State::Stale,
-            Ok(_) => State::Fresh,
+            Ok(status) if status.staleness <= status.max_staleness => State::Fresh,
+            Ok(_) => State::Stale,
         }
     }
 

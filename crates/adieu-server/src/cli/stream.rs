@@ -15,7 +15,6 @@ use adieu::Issuer;
 use adieu_events::EventKind;
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
-use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -23,9 +22,9 @@ use uuid::Uuid;
 
 use self::transmitter::{PUSH, Status, Stream, StreamStatus, Transmitter};
 use super::{
-    health::{Target, body, from_here},
     on_store::{OnStore, audited},
     output::{Output, Reader, Table, counted},
+    target::{Target, loopback},
 };
 use crate::{
     audit::{Entry, Event},
@@ -33,9 +32,8 @@ use crate::{
     deliveries::destination,
 };
 
-/// The longest access token, and the longest metrics, in bytes.
+/// The longest access token, in bytes.
 const MAX_TOKEN: usize = 64 << 10;
-const MAX_METRICS: usize = 8 << 20;
 const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The number of streams whose status is requested in one command.
 const MAX_STREAMS: usize = 16;
@@ -48,7 +46,7 @@ pub(super) enum Command {
     /// Create a stream that pushes the events that the settings accept from the issuer
     Create {
         #[command(flatten)]
-        at: At,
+        at: TransmitterArguments,
         /// The URL at which the transmitter reaches `/events` of this server
         #[arg(long, value_name = "URL")]
         endpoint: String,
@@ -56,7 +54,7 @@ pub(super) enum Command {
     /// Show the streams. Status 1 unless all are enabled, and their events can be accepted
     Status {
         #[command(flatten)]
-        at: At,
+        at: TransmitterArguments,
         /// Only the stream with this id
         #[arg(long, value_name = "ID")]
         stream: Option<String>,
@@ -64,7 +62,7 @@ pub(super) enum Command {
     /// Ask for a verification event, and wait until the server has accepted one. Status 1 if it has not
     Verify {
         #[command(flatten)]
-        at: At,
+        at: TransmitterArguments,
         /// The id of the stream, if there are several
         #[arg(long, value_name = "ID")]
         stream: Option<String>,
@@ -75,7 +73,7 @@ pub(super) enum Command {
     /// Enable a stream that is paused or disabled
     Enable {
         #[command(flatten)]
-        at: At,
+        at: TransmitterArguments,
         /// The id of the stream
         #[arg(long, value_name = "ID")]
         stream: String,
@@ -83,7 +81,7 @@ pub(super) enum Command {
     /// Delete a stream: its events no longer arrive
     Delete {
         #[command(flatten)]
-        at: At,
+        at: TransmitterArguments,
         /// The id of the stream
         #[arg(long, value_name = "ID")]
         stream: String,
@@ -91,7 +89,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct At {
+pub(super) struct TransmitterArguments {
     /// The `trusted_issuer` of the settings. The URL of the transmitter is its `event_issuer`, or if it has none, its name
     #[arg(long, value_name = "ISSUER")]
     issuer: Issuer,
@@ -103,7 +101,7 @@ pub(super) struct At {
     allow_private: bool,
 }
 
-impl At {
+impl TransmitterArguments {
     fn trusted<'s>(&self, settings: &'s Settings) -> anyhow::Result<&'s TrustedIssuer> {
         let trusted = settings.trusted_issuer.iter().find(|trusted| trusted.name == self.issuer.as_str());
         trusted.with_context(|| format!("{} is not a trusted_issuer of the settings", self.issuer))
@@ -148,14 +146,14 @@ impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.common.settings()?;
         let mut output = self.common.output();
-        let mut is_well = true;
+        let mut is_healthy = true;
         match self.command {
             Command::Create { at, endpoint } => {
                 audited(&settings)?;
                 create(&at, at.trusted(&settings)?, &endpoint, &mut output).await?;
             }
             Command::Status { at, stream } => {
-                is_well = status(&at, at.trusted(&settings)?, stream, &mut output).await?;
+                is_healthy = status(&at, at.trusted(&settings)?, stream, &mut output).await?;
             }
             Command::Verify { at, stream, timeout } => verify(&at, &settings, stream, timeout, &mut output).await?,
             Command::Enable { at, stream } => {
@@ -172,11 +170,16 @@ impl Arguments {
             }
         }
         output.finish()?;
-        Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if is_healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-async fn create(at: &At, trusted: &TrustedIssuer, endpoint: &str, output: &mut Output) -> anyhow::Result<()> {
+async fn create(
+    at: &TransmitterArguments,
+    trusted: &TrustedIssuer,
+    endpoint: &str,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let endpoint = destination::parse(endpoint, at.allow_private).context("--endpoint")?;
     let events: Vec<_> = trusted.events.iter().filter_map(|kind| kind.uri()).collect();
     ensure!(
@@ -186,11 +189,16 @@ async fn create(at: &At, trusted: &TrustedIssuer, endpoint: &str, output: &mut O
     );
     let stream = at.transmitter(trusted).await?.create(&endpoint, &events).await?;
     at.record(Event::StreamCreated).await;
-    Found::new(&stream, None, trusted).print(output)
+    StreamReport::new(&stream, None, trusted).print(output)
 }
 
 /// Shows the streams, and returns whether all is well with them.
-async fn status(at: &At, trusted: &TrustedIssuer, stream: Option<String>, output: &mut Output) -> anyhow::Result<bool> {
+async fn status(
+    at: &TransmitterArguments,
+    trusted: &TrustedIssuer,
+    stream: Option<String>,
+    output: &mut Output,
+) -> anyhow::Result<bool> {
     let transmitter = at.transmitter(trusted).await?;
     let streams = match stream {
         Some(id) => vec![transmitter.stream(&id).await?],
@@ -198,18 +206,18 @@ async fn status(at: &At, trusted: &TrustedIssuer, stream: Option<String>, output
     };
     ensure!(!streams.is_empty(), "there is no stream; `adieu stream create` creates one");
     ensure!(streams.len() <= MAX_STREAMS, "there are {} streams; choose one with --stream", streams.len());
-    let mut is_well = true;
+    let mut is_healthy = true;
     for stream in streams {
         let status = transmitter.status(&stream.stream_id).await?;
-        let found = Found::new(&stream, Some(&status), trusted);
-        is_well &= found.problems.is_empty();
+        let found = StreamReport::new(&stream, Some(&status), trusted);
+        is_healthy &= found.problems.is_empty();
         found.print(output)?;
     }
-    Ok(is_well)
+    Ok(is_healthy)
 }
 
 /// A stream, compared with the settings.
-struct Found<'s> {
+struct StreamReport<'s> {
     stream: &'s Stream,
     status: Option<&'s StreamStatus>,
     /// The kinds that the settings accept, and that the transmitter delivers.
@@ -220,7 +228,7 @@ struct Found<'s> {
     problems: Vec<String>,
 }
 
-impl<'s> Found<'s> {
+impl<'s> StreamReport<'s> {
     fn new(stream: &'s Stream, status: Option<&'s StreamStatus>, trusted: &TrustedIssuer) -> Self {
         let is_delivered = |kind: &EventKind| kind.uri().is_some_and(|uri| stream.events_delivered.contains(&uri));
         let (delivered, not_delivered): (Vec<_>, Vec<_>) =
@@ -234,6 +242,9 @@ impl<'s> Found<'s> {
         if !stream.audience.iter().any(|audience| trusted.event_audience.contains(audience)) {
             problems
                 .push("the events are rejected: add the audience to event_audience of the issuer, and reload".into());
+        }
+        if delivered.is_empty() {
+            problems.push("the stream delivers none of the events that the settings accept".to_owned());
         }
         if stream.delivery.method != PUSH {
             problems.push(format!("the events are not pushed: the method is not {PUSH}"));
@@ -282,7 +293,7 @@ impl<'s> Found<'s> {
 }
 
 async fn verify(
-    at: &At,
+    at: &TransmitterArguments,
     settings: &Settings,
     stream: Option<String>,
     timeout: Duration,
@@ -290,7 +301,7 @@ async fn verify(
 ) -> anyhow::Result<()> {
     let trusted = at.trusted(settings)?;
     let received = match settings.metrics_listen {
-        Some(address) if !timeout.is_zero() => Some(Received::new(from_here(address)?, &at.issuer)),
+        Some(address) if !timeout.is_zero() => Some(ReceivedEvents::new(loopback(address)?, &at.issuer)),
         _ => None,
     };
     let transmitter = at.transmitter(trusted).await?;
@@ -328,7 +339,7 @@ fn only(streams: Vec<Stream>) -> anyhow::Result<String> {
 }
 
 /// The events that the server of these settings has received, as its metrics count them.
-struct Received {
+struct ReceivedEvents {
     metrics: Target,
     issuer: String,
 }
@@ -342,24 +353,16 @@ struct Count {
     rejected: u64,
 }
 
-impl Received {
+impl ReceivedEvents {
     fn new(metrics: SocketAddr, issuer: &Issuer) -> Self {
         Self { metrics: Target::Url(format!("http://{metrics}")), issuer: format!("issuer=\"{issuer}\"") }
     }
 
     async fn count(&self) -> anyhow::Result<Count> {
-        let read = async {
-            let response = self.metrics.get("/metrics").await?;
-            ensure!(response.status() == StatusCode::OK, "status {}", response.status().as_u16());
-            body(response, MAX_METRICS).await?.context("the response is too long")
-        };
-        let metrics = tokio::time::timeout(METRICS_TIMEOUT, read).await;
-        let metrics =
-            metrics.map_err(|_| anyhow!("no response within {}", written_duration(METRICS_TIMEOUT))).flatten();
+        let metrics = self.metrics.metrics(METRICS_TIMEOUT).await;
         let metrics = metrics.with_context(|| {
             format!("the metrics at {}, which count events, can't be read; \"--timeout 0s\" does not", self.metrics)
         })?;
-        let metrics = String::from_utf8_lossy(&metrics);
         let total = |labels: [&str; 2]| {
             let is_counted = |line: &&str| labels.iter().all(|label| line.contains(label));
             let counters = metrics.lines().filter(|line| line.starts_with("adieu_events_total{")).filter(is_counted);

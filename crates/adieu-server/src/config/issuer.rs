@@ -138,7 +138,7 @@ impl EventIssuer {
 
 pub(crate) fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "audience is a text or a list of texts")]
+    #[serde(untagged, expecting = "a text or a list of texts is expected")]
     enum OneOrSeveral {
         One(String),
         Several(Vec<String>),
@@ -193,6 +193,17 @@ impl TrustedIssuer {
     /// Returns whether it may send events or webhooks.
     pub(crate) const fn sends(&self) -> bool {
         !self.events.is_empty() || self.webhook.is_some()
+    }
+
+    /// Returns whether the same issuer signs the events of both, with keys from different places: a message is for both, so each must have its
+    /// key.
+    pub(super) fn has_other_event_keys(&self, other: &Self) -> bool {
+        let signer = |issuer: &Self| match &issuer.event_issuer {
+            Some(signer) => (signer.name().to_owned(), Some(signer.url().to_owned())),
+            None => (issuer.name.clone(), issuer.jwks_url.clone().or(issuer.discovery.clone())),
+        };
+        let ((name, place), (other_name, other_place)) = (signer(self), signer(other));
+        !self.events.is_empty() && !other.events.is_empty() && name == other_name && place != other_place
     }
 
     /// Returns why these settings contradict each other, if they do.

@@ -265,6 +265,10 @@ impl Settings {
                 "webhook {origin}: a server that follows another sends no webhooks; its node does"
             )));
         }
+        if self.console_listen.is_some() && self.follow.is_some() {
+            let origin = origins.get("console_listen").unwrap_or(&Origin::Default);
+            return Err(SettingError(format!("console_listen {origin}: a server that follows another has no console")));
+        }
         self.check_webhooks(origins)?;
         self.check_issuers(origins)
     }
@@ -291,6 +295,9 @@ impl Settings {
                 () if twice => Some("there are two issuers of this name"),
                 () if own.is_some_and(|own| earlier.any(|earlier| earlier.name == own.name)) => {
                     Some("another issuer has a webhook of this name")
+                }
+                () if self.trusted_issuer.iter().take(index).any(|earlier| earlier.has_other_event_keys(issuer)) => {
+                    Some("another trusted issuer has events of the same issuer, with keys from another place")
                 }
                 () => issuer.contradiction(),
             };

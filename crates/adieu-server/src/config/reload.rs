@@ -55,7 +55,7 @@ table! {
         max_body_bytes max_connections header_timeout keep_alive_timeout request_timeout shutdown_delay drain_timeout
         trusted_proxies log_level;
     restart:
-        listen unix_socket_mode unix_socket_owner unix_socket_group metrics_listen
+        listen unix_socket_mode unix_socket_owner unix_socket_group metrics_listen console_listen
         data high_water_file store revocations allow_weaker_durability
         issuer audience max_token_bytes token_cache_entries
         access_lifetime refresh_lifetime session_lifetime rotation_grace max_sessions_per_user leeway

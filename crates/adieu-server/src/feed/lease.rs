@@ -280,12 +280,20 @@ impl Leases {
         let table = self.table();
         let mut all = Vec::new();
         for (client, followers) in &table.by_client {
-            let leases = followers.values().map(|lease| (lease.known().arrived, client, lease));
-            all.extend(leases.filter(|(.., lease)| lease.known().runs_out() > now));
+            let arrived = |lease: &Lease| {
+                let known = lease.known();
+                (known.runs_out() > now).then_some(known.arrived)
+            };
+            all.extend(followers.values().filter_map(|lease| Some((arrived(lease)?, client, lease))));
+        }
+        let has_more = all.len() > limit;
+        if has_more {
+            // Followers wait for the table.
+            all.select_nth_unstable_by_key(limit, |(arrived, client, _)| (*arrived, *client));
+            all.truncate(limit);
         }
         all.sort_by_key(|(arrived, client, _)| (*arrived, *client));
-        let has_more = all.len() > limit;
-        let shown = all.into_iter().take(limit).map(|(arrived, client, lease)| {
+        let shown = all.into_iter().map(|(arrived, client, lease)| {
             let known = lease.known();
             let applied = known.applied.as_ref().filter(|applied| Some(&applied.log) == log);
             LiveFollower {

@@ -28,11 +28,17 @@ pub struct Listeners {
 
 impl From<TcpListener> for Listeners {
     fn from(listener: TcpListener) -> Self {
-        Self { listeners: vec![Listener::Tcp(listener)], next: 0, tls: None }
+        Self::new(listener, None)
     }
 }
 
 impl Listeners {
+    /// Accepts connections of this socket, encrypted if there is a certificate.
+    #[must_use]
+    pub fn new(listener: TcpListener, tls: Option<Tls>) -> Self {
+        Self { listeners: vec![Listener::Tcp(listener)], next: 0, tls }
+    }
+
     /// Listens on all addresses of the setting `listen`, on the sockets that were passed to the process where there are some.
     ///
     /// # Errors

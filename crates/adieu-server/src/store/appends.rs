@@ -23,20 +23,20 @@ const DURATIONS: [f64; 14] =
 
 /// What was appended to the log and removed from it. Clones share the measurements.
 #[derive(Debug, Clone)]
-pub(super) struct Appends {
+pub(super) struct AppendMetrics {
     /// How long each call that appended took until its entries were durable.
     pub(super) durations: Histogram,
     /// Lapsed entries that were removed.
     pub(super) pruned: Counter,
 }
 
-impl Default for Appends {
+impl Default for AppendMetrics {
     fn default() -> Self {
         Self { durations: Histogram::new(DURATIONS), pruned: Counter::default() }
     }
 }
 
-impl Appends {
+impl AppendMetrics {
     /// Waits for a call, and records its duration if it has appended.
     async fn of<T>(
         &self,
@@ -53,9 +53,9 @@ impl Appends {
 }
 
 /// A store whose appends are measured.
-pub(super) struct Measured<S> {
+pub(super) struct MeasuredStore<S> {
     pub(super) store: S,
-    pub(super) appends: Appends,
+    pub(super) appends: AppendMetrics,
 }
 
 fn has_appended(ended: &Option<Ended>) -> bool {
@@ -63,7 +63,7 @@ fn has_appended(ended: &Option<Ended>) -> bool {
 }
 
 #[async_trait]
-impl<S: Store> RevocationLog for Measured<S> {
+impl<S: Store> RevocationLog for MeasuredStore<S> {
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
         let appends = !revocations.is_empty();
         self.appends.of(self.store.append(revocations), |_| appends).await
@@ -94,7 +94,7 @@ impl<S: Store> RevocationLog for Measured<S> {
 }
 
 #[async_trait]
-impl<S: Store> SessionStore for Measured<S> {
+impl<S: Store> SessionStore for MeasuredStore<S> {
     async fn create(&self, session: Session) -> Result<(), Error> {
         self.store.create(session).await
     }
@@ -141,7 +141,7 @@ impl<S: Store> SessionStore for Measured<S> {
 }
 
 #[async_trait]
-impl<S: Store> KeyStore for Measured<S> {
+impl<S: Store> KeyStore for MeasuredStore<S> {
     async fn keys(&self) -> Result<Vec<StoredKey>, Error> {
         self.store.keys().await
     }
@@ -155,7 +155,7 @@ impl<S: Store> KeyStore for Measured<S> {
     }
 }
 
-impl<S: Store> Store for Measured<S> {
+impl<S: Store> Store for MeasuredStore<S> {
     fn restorable(&self) -> Option<Arc<dyn Restorable>> {
         self.store.restorable()
     }

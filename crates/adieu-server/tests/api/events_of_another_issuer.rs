@@ -19,12 +19,15 @@ struct Organization {
 
 impl Organization {
     async fn start() -> Self {
+        Self::accepting([r#"["session-revoked", "global-token-revocation"]"#; 2]).await
+    }
+
+    /// Starts a server that accepts these kinds of events, for each of the two.
+    async fn accepting(kinds: [&str; 2]) -> Self {
         let (events, staff, partners) = (Provider::start().await, Provider::start().await, Provider::start().await);
-        let further = format!(
-            r#"events = ["session-revoked", "global-token-revocation"], event_issuer = {{ discovery = "{}" }}"#,
-            events.issuer
-        );
-        let issuers = format!("[{}, {}]", staff.table(&further), partners.table(&further));
+        let [of_staff, of_partners] =
+            kinds.map(|kinds| format!(r#"events = {kinds}, event_issuer = {{ discovery = "{}" }}"#, events.issuer));
+        let issuers = format!("[{}, {}]", staff.table(&of_staff), partners.table(&of_partners));
         let app = TestApp::with(&[("trusted_issuer", &issuers)]).await;
         let this = Self { events, staff, partners, app };
         for provider in [&this.staff, &this.partners] {
@@ -90,6 +93,17 @@ async fn an_event_is_about_the_tokens_of_every_server() {
     adieu_events_total{issuer="PARTNERS",kind="session-revoked",outcome="revoked"} 2
     adieu_events_total{issuer="PARTNERS",kind="session-revoked",outcome="unknown_subject"} 1
     adieu_events_total{issuer="STAFF",kind="session-revoked",outcome="revoked"} 1
+    adieu_events_total{issuer="STAFF",kind="session-revoked",outcome="unknown_subject"} 1
+    "#);
+}
+
+#[tokio::test]
+async fn a_subject_that_nobody_knows_is_reported_also_if_one_server_ignores_the_event() {
+    let organization = Organization::accepting([r#"["session-revoked"]"#, r#"["global-token-revocation"]"#]).await;
+    let stranger = user(&Provider::start().await, "luis");
+    organization.session_revoked(&organization.events.key, stranger).await.is(202);
+    assert_snapshot!(organization.counted(), @r#"
+    adieu_events_total{issuer="PARTNERS",kind="session-revoked",outcome="ignored"} 1
     adieu_events_total{issuer="STAFF",kind="session-revoked",outcome="unknown_subject"} 1
     "#);
 }

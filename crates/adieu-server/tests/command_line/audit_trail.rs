@@ -88,6 +88,17 @@ async fn prepared() -> Prepared {
     Prepared { place, jose, sessions, token: pair.refresh, key }
 }
 
+/// Every node writes down which changes of the keys it has noticed, and that of the command may notice its own.
+fn told_once(lines: Vec<Value>) -> Vec<Value> {
+    let mut once = Vec::new();
+    for line in lines.into_iter().filter(|line| line.get("signs_from").is_none()) {
+        if !once.contains(&line) {
+            once.push(line);
+        }
+    }
+    once
+}
+
 #[tokio::test]
 async fn what_commands_change_is_written_down() {
     let Prepared { place, jose, sessions, token, key } = prepared().await;
@@ -99,7 +110,8 @@ async fn what_commands_change_is_written_down() {
         all += &fs::read_to_string(place.path(TRAIL)).unwrap();
         let mode = fs::metadata(place.path(TRAIL)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        written.push(taken(&place));
+        let lines = taken(&place);
+        written.push(if arguments[0] == "key" { told_once(lines) } else { lines });
     }
     let id = |command: usize, field: &str| written[command][0][field].as_str().unwrap().to_owned();
     let users = place.run(&["user", "list", "--json"]).objects();

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::health::body,
+    cli::target::read_body,
     config::{one_or_several, written_duration},
     deliveries::destination,
 };
@@ -289,7 +289,7 @@ async fn answer<'w>(
     let request = request.header(ACCEPT, "application/json").timeout(TIMEOUT);
     let exchange = async {
         let response = request.send().await?;
-        Ok((response.status(), body(response, MAX_ANSWER_KIB << 10).await?))
+        Ok((response.status(), read_body(response, MAX_ANSWER_KIB << 10).await?))
     };
     let (status, body) = exchange.await.map_err(|error: reqwest::Error| match error.is_timeout() {
         true => anyhow!("{what}: no answer within {}", written_duration(TIMEOUT)),

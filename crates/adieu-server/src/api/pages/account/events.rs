@@ -4,11 +4,11 @@
 //! 2. A row has no text of the file: only a text for the kind of the event, an address that is one, and the time.
 //! 3. A search reads [`MAX_READ`] bytes of the file, and at most [`SEARCHES`] run at once.
 
-use std::{io::ErrorKind, net::IpAddr};
+use std::{io::ErrorKind, net::IpAddr, sync::Arc, time::Duration};
 
 use adieu::{Subject, time::Timestamp};
 use serde_json::Value;
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use super::Pages;
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// How many searches run at once.
 pub(in super::super) const SEARCHES: usize = 2;
+
+/// How long a page waits for its turn.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// How much of the file is read.
 const MAX_READ: u64 = 8 * 1024 * 1024;
@@ -29,7 +32,8 @@ const ROWS: usize = 10;
 /// Returns the last events of a user.
 pub(super) async fn recent(pages: &Pages, page: &Page, user: &Subject) -> Events {
     let Some(file) = pages.api.settings.audit_log.clone() else { return Events::Absent };
-    let Ok(permit) = pages.searches.clone().acquire_owned().await else { return Events::Unreadable };
+    let turn = timeout(WAIT, Arc::clone(&pages.searches).acquire_owned()).await;
+    let Ok(Ok(permit)) = turn else { return Events::Unreadable };
     let sought = Sought { user: Some(user.clone()), limit: READ, max_read: MAX_READ, ..Sought::default() };
     let searching = spawn_blocking(move || {
         let _permit = permit;
@@ -49,11 +53,11 @@ pub(super) async fn recent(pages: &Pages, page: &Page, user: &Subject) -> Events
 fn rows(events: &[Value], user: &Subject, page: &Page, now: Timestamp) -> Vec<EventRow> {
     let mut rows: Vec<EventRow> = Vec::new();
     for event in events {
-        let by = By::of(event, user);
+        let by = Actor::of(event, user);
         let Some(text) = text(event, by, page.messages().events) else { continue };
         let Some(at) = event.get("at").and_then(Value::as_u64) else { continue };
         let address: Option<IpAddr> = event.get("address").and_then(Value::as_str).and_then(|text| text.parse().ok());
-        let address = address.filter(|_| by == By::User).map(|address| address.to_string()).unwrap_or_default();
+        let address = address.filter(|_| by == Actor::User).map(|address| address.to_string()).unwrap_or_default();
         if let Some(last) = rows.last_mut().filter(|last| last.text == text && last.address == address) {
             last.count = last.count.saturating_add(1);
             continue;
@@ -69,14 +73,14 @@ fn rows(events: &[Value], user: &Subject, page: &Page, now: Timestamp) -> Vec<Ev
 
 /// Who caused an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
-    /// The user, or somebody in the user's name.
+enum Actor {
+    /// The user, or an attacker who uses the name of the user.
     User,
     Service,
     Admin,
 }
 
-impl By {
+impl Actor {
     fn of(event: &Value, user: &Subject) -> Self {
         let text = |name| event.get(name).and_then(Value::as_str);
         match (text("client"), text("actor")) {
@@ -96,7 +100,7 @@ fn name(event: &Value) -> &str {
 }
 
 /// Returns what to call an event; `None` for those that users are not told of.
-fn text(event: &Value, by: By, t: &'static EventMessages) -> Option<&'static str> {
+fn text(event: &Value, by: Actor, t: &'static EventMessages) -> Option<&'static str> {
     let name = name(event);
     if name == REFRESH_REUSED {
         return Some(t.refresh_reused);
@@ -111,11 +115,11 @@ fn text(event: &Value, by: By, t: &'static EventMessages) -> Option<&'static str
             _ => t.logout,
         },
         Event::SessionsEnded | Event::Revoked => match by {
-            By::User => t.session_ended,
-            By::Service => t.ended_by_service,
-            By::Admin => t.ended_by_admin,
+            Actor::User => t.session_ended,
+            Actor::Service => t.ended_by_service,
+            Actor::Admin => t.ended_by_admin,
         },
-        Event::PasswordChanged if by == By::User => t.password_changed,
+        Event::PasswordChanged if by == Actor::User => t.password_changed,
         Event::PasswordChanged => t.password_set,
         Event::PasswordReset => t.password_reset,
         Event::ResetIssued => t.reset_issued,

@@ -19,7 +19,7 @@ use crate::{
 /// Aliases on one page.
 const PAGE: usize = 100;
 
-/// What a form says, without spaces around it.
+/// What a form says.
 #[derive(Default)]
 struct Given {
     issuer: String,
@@ -31,9 +31,16 @@ struct Given {
 
 impl Given {
     fn read(form: &mut Fields) -> Result<Self, ApiError> {
-        let mut text = |name| form.text(name).map(|text| text.trim().to_owned());
+        let mut text = |name| form.text(name).map(|text| text.to_owned());
         let (issuer, subject) = (text("issuer")?, text("subject")?);
         Ok(Self { issuer, subject, format: text("format")?, value: text("value")?, after: text("after")? })
+    }
+
+    /// Removes the spaces around what a person has typed.
+    fn trimmed(self) -> Self {
+        let [issuer, subject, format, value] =
+            [self.issuer, self.subject, self.format, self.value].map(|text| text.trim().to_owned());
+        Self { issuer, subject, format, value, after: self.after }
     }
 
     /// Returns the aliases to list: those that meet every condition that is given.
@@ -78,6 +85,11 @@ impl Action {
         [Self::Add, Self::Remove].into_iter().find(|action| action.name() == name)
     }
 
+    fn given(self, form: &mut Fields) -> Result<Given, ApiError> {
+        let given = Given::read(form)?;
+        Ok(if self == Self::Add { given.trimmed() } else { given })
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Add => "add",
@@ -101,7 +113,7 @@ impl Action {
             title: format!("{title}: {value}"),
             effects: vec![effect.to_owned(), format!("{}: {subject}, {}: {issuer}", c.subject, c.issuer)],
             command: format!(
-                "adieu alias {} --issuer {} --subject {} {format} {}",
+                "adieu alias {} --issuer {} --subject {} -- {format} {}",
                 self.name(),
                 quoted(issuer),
                 quoted(subject),
@@ -127,7 +139,7 @@ impl Action {
         let mut form = Fields(form);
         let mut given = Given::default();
         let acted = async {
-            given = Given::read(&mut form)?;
+            given = self.given(&mut form)?;
             let named = given.named()?;
             operator.confirm(&pages, &mut form, &client).await?;
             let by = audit::Entry::default().by(operator.subject());
@@ -161,8 +173,10 @@ pub(super) async fn search(State(pages): State<Pages>, operator: Operator, input
     let mut form = Fields(form);
     let c = operator.visit.language.messages().console;
     let mut asked = || -> Result<(Given, Option<Confirm>), Refusal> {
-        let given = Given::read(&mut form)?;
-        let Some(action) = Action::named(&form.text("do")?) else { return Ok((given, None)) };
+        let Some(action) = Action::named(&form.text("do")?) else {
+            return Ok((Given::read(&mut form)?.trimmed(), None));
+        };
+        let given = action.given(&mut form)?;
         let confirm = action.confirm(&pages, &given, c)?;
         Ok((Given::default(), Some(confirm)))
     };

@@ -113,7 +113,7 @@ pub(in super::super) static ENGLISH: ConsoleMessages = ConsoleMessages {
     client: "Client",
     version: "Version",
     unknown: "unknown",
-    no_followers: "Nobody follows this server now.",
+    no_followers: "No followers.",
     followers_hint: "The followers of this server, with the version that they state themselves. Those that follow a relay are not listed.",
     more_followers: "There are more: these have been silent the longest.",
     aliases: "Aliases",
