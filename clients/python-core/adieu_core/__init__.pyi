@@ -67,6 +67,7 @@ class Verifier:
         key: bytes | None,
         algorithm: str | None,
         keys_url: str | None,
+        subject_claim: str,
     ) -> Verifier: ...
     def verify(self, token: str, kind: str | None) -> tuple[str, str] | None: ...
     @property

@@ -67,7 +67,7 @@ fn facts<'a>(claims: &'a ParsedClaims<'_>) -> Facts<'a> {
 impl Verifier {
     /// Creates a verifier of the tokens of `issuer`, with a fixed key or with the keys at a URL, by default the node's.
     #[new]
-    #[pyo3(signature = (core, issuer, *, audience, leeway, lenient, key, algorithm, keys_url))]
+    #[pyo3(signature = (core, issuer, *, audience, leeway, lenient, key, algorithm, keys_url, subject_claim))]
     #[expect(clippy::too_many_arguments, reason = "they have names, and one caller")]
     fn new(
         core: Py<Core>,
@@ -78,6 +78,7 @@ impl Verifier {
         key: Option<Vec<u8>>,
         algorithm: Option<&str>,
         keys_url: Option<&str>,
+        subject_claim: &str,
     ) -> PyResult<Self> {
         let invalid = |error: String| PyValueError::new_err(format!("this setting must be another: {error}"));
         let issuer = Issuer::new(issuer).map_err(|error| invalid(format!("issuer: {error}")))?;
@@ -86,6 +87,9 @@ impl Verifier {
         let mut rules = Rules::new(issuer).with_leeway(leeway).map_err(|error| refused(&error))?;
         for audience in audience {
             rules = rules.with_audience(audience);
+        }
+        if subject_claim != "sub" {
+            rules = rules.with_subject_claim([subject_claim]);
         }
         if lenient {
             rules =

@@ -10,7 +10,7 @@ from adieu_server import Credentials, Server
 from conftest import TEST_TIMEOUT, eventually, new_id
 from tcp_proxy import Proxy
 
-from adieu import StaleError, TokenError, Verifier
+from adieu import Blocklist, StaleError, TokenError, Verifier
 
 KEY = "k" * 64
 Make = Callable[..., Verifier]
@@ -124,6 +124,29 @@ def test_nothing_is_accepted_when_stale(client: Credentials, proxy: Proxy, verif
     verify.verify(token)
 
 
+@pytest.mark.parametrize("profile", ["rfc9068", "plain"])
+def test_the_claim_that_names_the_user_can_be_another(
+    shared_server: Server, shared_client: Credentials, verifier: Make, request: pytest.FixtureRequest, profile: str
+) -> None:
+    options = {"issuer": "shop", "key": KEY, "algorithm": "HS256", "profile": profile}
+    blocklist = Blocklist(
+        shared_server.url, shared_client.name, shared_client.secret, issuer="shop", subject_claim="oid"
+    )
+    request.addfinalizer(blocklist.close)
+    verify = verifier(shared_server.url, shared_client, blocklist=blocklist, **options)
+    user, now = new_id(), int(time.time())
+    tokens = [a_token(oid=user, sub=sub, iat=now - 60) for sub in ("pairwise", None)]
+    other = a_token(oid=new_id(), sub=user, iat=now - 60)
+    for token in (*tokens, other):
+        verify.verify(token)
+    for oid in (None, 7, "", ["a"], "a" * 513):
+        assert code_of(verify, a_token(oid=oid)) == "invalid_token", repr(oid)
+    blocklist.revoke_subject(user)
+    for token in tokens:
+        assert code_of(verify, token) == "token_revoked"
+    verify.verify(other)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -133,7 +156,6 @@ def test_nothing_is_accepted_when_stale(client: Credentials, proxy: Proxy, verif
         {"leeway": 61},
         {"profile": "any"},
         {"keys_url": "ftp://host"},
-        {"subject_claim": "user_id"},
     ],
 )
 def test_what_can_not_be_is_refused_when_it_is_made(options: dict[str, Any]) -> None:

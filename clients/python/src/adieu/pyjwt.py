@@ -89,6 +89,7 @@ class Checker:
         self._audience = frozenset(audience)
         self._leeway = leeway
         self._lenient = lenient
+        self._subject_claim = blocklist._subject_claim
         self._jws = jwt.PyJWS()
         self._keys: _Keys | _Fixed
         if key is None:
@@ -152,16 +153,18 @@ class Checker:
 
     def _check(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
         """Checks the claims, and returns the kind of the token."""
-        for claim in ("exp", "sub") if self._lenient else ("exp", "sub", "iss", "jti"):
+        subject = self._subject_claim
+        for claim in ("exp", subject) if self._lenient else ("exp", subject, "iss", "jti"):
             if claim not in payload:
                 raise _InvalidError(f"the token lacks the claim `{claim}`")
         if "iss" in payload and payload["iss"] != self._issuer:
             raise _InvalidError("the token is from another issuer")
-        for claim in ("jti", "sid") if self._lenient else ("jti", "sid", "sub"):
+        # Older libraries write a number as `sub`.
+        for claim in ("jti", "sid") if self._lenient and subject == "sub" else ("jti", "sid", subject):
             if claim in payload and not isinstance(payload[claim], str):
                 raise _InvalidError(f"the token's claim `{claim}` is invalid")
         # Raises for ids that are too long, for example.
-        claims_of(payload, "sub")
+        claims_of(payload, subject)
         audience = payload.get("aud", [])
         names = [audience] if isinstance(audience, str) else audience
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

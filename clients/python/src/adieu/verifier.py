@@ -62,6 +62,7 @@ class Verifier:
     """Verifies the tokens of one issuer.
 
     - `url`, `client_id`, `secret` and any further `options` are those of `Blocklist`; or pass an existing `blocklist`.
+      With another `subject_claim` than ``"sub"``, a token must have that claim, as a text, and need not have ``sub``.
     - `issuer` is the issuer that tokens must name.
     - `audience`: a token must be for one of these; without them, a token for an audience is rejected.
     - `leeway`: the accepted difference between the issuer's clock and this one in seconds, at most 60.
@@ -103,8 +104,6 @@ class Verifier:
         self.blocklist = self.blocklist_class(url, client_id, secret, **options) if blocklist is None else blocklist
         content = key.encode() if isinstance(key, str) else key
         try:
-            if self.blocklist._subject_claim != "sub":
-                raise ValueError('a Verifier needs a blocklist whose subject_claim is "sub"')
             self._check = self._checker(issuer, audience, leeway, profile == "plain", content, algorithm, keys_url)
         except BaseException:
             self.close()
@@ -136,6 +135,7 @@ class Verifier:
             key=key,
             algorithm=algorithm,
             keys_url=keys_url,
+            subject_claim=self.blocklist._subject_claim,
         )
 
     def verify(self, token: str | bytes, type: Literal["access", "refresh"] | None = "access") -> Claims:  # noqa: A002
