@@ -376,7 +376,7 @@ async fn a_hostile_transmitter_gets_an_error_of_one_short_line() {
         "delivery": { "method": hostile, "endpoint_url": hostile },
     }));
     let reason = answering_with_stream(json!({ "status": "disabled", "reason": hostile }));
-    for (issuer, words, status, problems) in [(issuer.await, &CREATE, 0, 2), (reason.await, &status, 1, 1)] {
+    for (issuer, words, status, problems) in [(issuer.await, &CREATE, 0, 3), (reason.await, &status, 1, 2)] {
         let done = place(&issuer).stream(&issuer, None, words);
         assert_eq!((done.status, done.stderr.as_str()), (status, ""));
         let shown = done.stdout.replace('\n', "");
