@@ -128,11 +128,11 @@ impl Received {
     #[must_use]
     pub fn aliases(&self) -> BTreeMap<Issuer, BTreeSet<Alias>> {
         let mut aliases = BTreeMap::<_, BTreeSet<_>>::new();
-        for event in &self.events {
-            let named = event.unresolved.iter().flat_map(|unresolved| &unresolved.aliases).cloned();
-            aliases.entry(event.issuer.clone()).or_default().extend(named);
+        for Event { issuer, unresolved, .. } in &self.events {
+            if let Some(unresolved) = unresolved {
+                aliases.entry(issuer.clone()).or_default().extend(unresolved.aliases.iter().cloned());
+            }
         }
-        aliases.retain(|_, aliases| !aliases.is_empty());
         aliases
     }
 

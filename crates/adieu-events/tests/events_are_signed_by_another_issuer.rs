@@ -145,7 +145,7 @@ fn a_message_is_for_each_sender_that_accepts_it() {
     let refused = nobody.security_event(&message, NOW).unwrap_err();
     assert_eq!(refused, EventError::Message(TokenError::WrongAudience));
 
-    // One that does not accept it is told of.
+    // A sender that does not accept it is named.
     let token = signed_by(ORGANIZATION, "global-token-revocation+jwt", &claims(ORGANIZATION, &json!(null)));
     let body = json!({"sub_id": user(ORGANIZATION)}).to_string();
     let silent = Sender::new(decoder(STAFF, key(STAFF))).with_event_issuer(decoder(ORGANIZATION, key(ORGANIZATION)));

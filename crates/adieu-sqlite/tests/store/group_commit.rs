@@ -69,17 +69,8 @@ async fn hold(store: &Sqlite) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Resu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_is_its_own() {
     let (_place, store) = with_guests().await;
-    let host = |connection: &rusqlite::Connection| connection.execute("INSERT INTO guest VALUES ('host', 3)", []);
-    store.transact(host).await.unwrap();
-    let (release, held) = hold(&store).await;
-    let mut asked = Vec::new();
-    for number in 1..=6 {
-        asked.push(queued(seat(&store, format!("guest {number}"), number)).await);
-    }
-    drop(release);
-    held.await.unwrap().unwrap();
-    for (number, asked) in (1..).zip(asked) {
-        let outcome = asked.await;
+    take_the_third_seat(&store).await;
+    for (number, outcome) in (1..).zip(six_guests_at_once(&store).await) {
         assert_eq!(outcome.is_err(), number == 3, "{number}: {outcome:?}");
     }
     assert_eq!(guests(&store).await, ["guest 1", "guest 2", "host", "guest 4", "guest 5", "guest 6"]);
@@ -157,6 +148,27 @@ async fn a_full_queue_is_told_at_once() {
     store.append(vec![token("after")]).await.unwrap();
 }
 
+async fn take_the_third_seat(store: &Sqlite) {
+    let host = |connection: &rusqlite::Connection| connection.execute("INSERT INTO guest VALUES ('host', 3)", []);
+    store.transact(host).await.unwrap();
+}
+
+/// Seats six guests in one batch, and returns what each was answered.
+async fn six_guests_at_once(store: &Sqlite) -> Vec<Result<(), Error>> {
+    let (release, held) = hold(store).await;
+    let mut asked = Vec::new();
+    for number in 1..=6 {
+        asked.push(queued(seat(store, format!("guest {number}"), number)).await);
+    }
+    drop(release);
+    held.await.unwrap().unwrap();
+    let mut answers = Vec::new();
+    for asked in asked {
+        answers.push(asked.await);
+    }
+    answers
+}
+
 /// Queues an operation while the writer is held.
 async fn queued<F: Future>(future: F) -> Pin<Box<F>> {
     match asked_once(future).await {
@@ -217,19 +229,9 @@ async fn asked_once<F: Future>(future: F) -> Result<F::Output, Pin<Box<F>>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operations_are_counted_by_commit() {
     let (_place, store) = with_guests().await;
-    let host = |connection: &rusqlite::Connection| connection.execute("INSERT INTO guest VALUES ('host', 3)", []);
-    store.transact(host).await.unwrap();
+    take_the_third_seat(&store).await;
     let before = (store.commit_sizes().commits(), store.commit_sizes().operations());
-    let (release, held) = hold(&store).await;
-    let mut asked = Vec::new();
-    for number in 1..=6 {
-        asked.push(queued(seat(&store, format!("guest {number}"), number)).await);
-    }
-    drop(release);
-    held.await.unwrap().unwrap();
-    for asked in asked {
-        let _ = asked.await;
-    }
+    six_guests_at_once(&store).await;
     let mut expected = before.0;
     expected[0] += 1; // the one that held the writer
     expected[3] += 1; // five guests, at most eight; the seat of the third is taken

@@ -143,7 +143,7 @@ impl Transmitter {
         let delivery = json!({ "method": PUSH, "endpoint_url": endpoint.as_str() });
         let body = json!({ "delivery": delivery, "events_requested": events });
         let request = self.client.post(self.streams_url()?).json(&body);
-        let answer = answer(request, self.token.as_ref(), "the request to create a stream").await?;
+        let answer = self.send(request, "the request to create a stream").await?;
         ensure!(
             answer.status != StatusCode::CONFLICT,
             "there is a stream already, and the transmitter allows no other: `adieu stream status` shows it, and after \
@@ -160,7 +160,7 @@ impl Transmitter {
     /// If the transmitter refuses, or its answer is not valid.
     pub(super) async fn streams(&self) -> anyhow::Result<Vec<Stream>> {
         let request = self.client.get(self.streams_url()?);
-        let answer = answer(request, self.token.as_ref(), "the request for the streams").await?;
+        let answer = self.send(request, "the request for the streams").await?;
         let streams: Vec<Stream> = answer.expect(&[StatusCode::OK])?.read()?;
         streams.into_iter().map(|stream| self.checked(stream)).collect()
     }
@@ -171,7 +171,7 @@ impl Transmitter {
     /// If there is none with this id, the transmitter refuses, or its answer is not valid.
     pub(super) async fn stream(&self, id: &str) -> anyhow::Result<Stream> {
         let request = self.client.get(about(self.streams_url()?, id));
-        let answer = answer(request, self.token.as_ref(), "the request for the stream").await?;
+        let answer = self.send(request, "the request for the stream").await?;
         let stream = self.checked(answer.expect(&[StatusCode::OK])?.read()?)?;
         ensure!(stream.stream_id == id, "the transmitter has answered with another stream");
         Ok(stream)
@@ -183,7 +183,7 @@ impl Transmitter {
     /// If the transmitter does not tell it, or its answer is not valid.
     pub(super) async fn status(&self, id: &str) -> anyhow::Result<StreamStatus> {
         let url = about(self.endpoint("status_endpoint", self.metadata.status_endpoint.as_deref())?, id);
-        let answer = answer(self.client.get(url), self.token.as_ref(), "the request for the status").await?;
+        let answer = self.send(self.client.get(url), "the request for the status").await?;
         answer.expect(&[StatusCode::OK])?.read()
     }
 
@@ -194,7 +194,7 @@ impl Transmitter {
     pub(super) async fn enable(&self, id: &str) -> anyhow::Result<()> {
         let url = self.endpoint("status_endpoint", self.metadata.status_endpoint.as_deref())?;
         let request = self.client.post(url).json(&json!({ "stream_id": id, "status": "enabled" }));
-        let answer = answer(request, self.token.as_ref(), "the request to enable the stream").await?;
+        let answer = self.send(request, "the request to enable the stream").await?;
         let StreamStatus { status, reason } = answer.expect(&[StatusCode::OK])?.read()?;
         ensure!(status == Status::Enabled, "the transmitter has left the stream {status}: {reason}");
         Ok(())
@@ -207,7 +207,7 @@ impl Transmitter {
     pub(super) async fn verify(&self, id: &str, state: &str) -> anyhow::Result<()> {
         let url = self.endpoint("verification_endpoint", self.metadata.verification_endpoint.as_deref())?;
         let request = self.client.post(url).json(&json!({ "stream_id": id, "state": state }));
-        let answer = answer(request, self.token.as_ref(), "the request for a verification event").await?;
+        let answer = self.send(request, "the request for a verification event").await?;
         answer.expect(&[StatusCode::NO_CONTENT, StatusCode::OK, StatusCode::ACCEPTED]).map(drop)
     }
 
@@ -217,8 +217,13 @@ impl Transmitter {
     /// If there is none with this id, or the transmitter refuses.
     pub(super) async fn delete(&self, id: &str) -> anyhow::Result<()> {
         let request = self.client.request(Method::DELETE, about(self.streams_url()?, id));
-        let answer = answer(request, self.token.as_ref(), "the request to delete the stream").await?;
+        let answer = self.send(request, "the request to delete the stream").await?;
         answer.expect(&[StatusCode::NO_CONTENT, StatusCode::OK]).map(drop)
+    }
+
+    /// Sends a request with the access token, and returns the answer, whatever its status.
+    async fn send<'w>(&self, request: RequestBuilder, what: &'w str) -> anyhow::Result<Answer<'w>> {
+        answer(request, self.token.as_ref(), what).await
     }
 
     fn streams_url(&self) -> anyhow::Result<Url> {
@@ -276,7 +281,7 @@ struct Answer<'w> {
     body: Vec<u8>,
 }
 
-/// Sends a request with the token, and returns the answer, whatever its status.
+/// Sends a request, with a token if there is one, and returns the answer, whatever its status.
 async fn answer<'w>(
     request: RequestBuilder,
     token: Option<&SecretString>,
