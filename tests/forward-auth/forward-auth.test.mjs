@@ -11,8 +11,9 @@ import { test } from 'node:test';
 
 import { Node } from '../../clients/node/test/support/node.js';
 import { Proxy } from '../../clients/node/test/support/proxy.js';
+import { startGrpc } from './grpc.mjs';
 import { OUTAGES } from './outages.mjs';
-import { PROXIES, PYTHON, ROOT, freePorts, startProxy, versionOf } from './proxies.mjs';
+import { OPTIONS, PROXIES, PYTHON, ROOT, freePorts, startProxy, versionOf } from './proxies.mjs';
 import { ATTACKS, QUESTIONS, forge } from './questions.mjs';
 import { Service, startFlask } from './service.mjs';
 import { http1 } from './wire.mjs';
@@ -51,13 +52,17 @@ for (const name of asked) {
     const audit = join(temporary(t), 'audit');
     const node = await Node.start(t, { trusted_proxies: '127.0.0.1/32', audit_log: audit });
     const service = await Service.start(t);
+    const grpc = await startGrpc(t);
     const behind = { adieu: node.port, grpc: service.grpcPort };
-    const { port } = await startProxy(t, name, { ...behind, service: service.port });
-    const { port: flaskPort } = await startProxy(t, name, { ...behind, service: await startFlask(t, PYTHON) });
+    const [{ port }, { port: flaskPort }, full] = await Promise.all([
+      startProxy(t, name, { ...behind, service: service.port }),
+      startProxy(t, name, { ...behind, service: await startFlask(t, PYTHON) }),
+      startProxy(t, name, { ...behind, service: service.port, grpc: grpc.port, options: OPTIONS }),
+    ]);
     const [jose, ana] = [await node.logIn('jose'), await node.logInAsAdmin('ana')];
     for (const [group, questions] of Object.entries(QUESTIONS)) {
       for (const [question, ask] of Object.entries(questions)) {
-        await answer(t, name, `${group}: ${question}`, () => ask({ node, service, port, flaskPort, audit, jose, ana }));
+        await answer(t, name, `${group}: ${question}`, () => ask({ node, service, port, flaskPort, audit, jose, ana, grpc, full }));
       }
     }
   });

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 
 import { eventually } from '../../clients/node/test/support/node.js';
+import { callEach } from './grpc.mjs';
 import { h2, http1 } from './wire.mjs';
 
 /** How long a client waits for a verdict. */
@@ -23,6 +24,8 @@ const LIMIT = 3_000;
  */
 async function assertUnavailable({ service, port: usual, token }, port = usual, none = undefined) {
   service.seen.length = 0;
+  const begun = performance.now();
+  const called = callEach(port, { token, count: 1 });
   /** @type {[string, Promise<import('./wire.mjs').Answer>][]} */
   const requests = [
     ['HTTP/1.1', http1(port, '/items', { token })],
@@ -40,6 +43,9 @@ async function assertUnavailable({ service, port: usual, token }, port = usual, 
     assert.equal(answer.status, 503, `${why}: ${answer.body}`);
     assert.match(answer.headers['retry-after'] ?? 'none', /^\d+$/, why);
   }));
+  // As 503 reads to a client of gRPC. It has the same time, but for its connection.
+  assert.deepEqual(await called, { unary: 'UNAVAILABLE' });
+  assert.ok(performance.now() - begun < LIMIT + 500, 'gRPC');
   assert.equal(service.seen.length, 0, 'nothing passes');
   assert.equal((await http1(port, '/public/x')).status, 200, 'public routes need no verdict');
 }

@@ -62,6 +62,23 @@ export const PROXIES = {
   },
 };
 
+/**
+ * A certificate for 127.0.0.1 and localhost, which is its own issuer, and its key; made once for all proxies.
+ * @type {{ certificate: string, key: string } | undefined}
+ */
+let pair;
+
+/** Makes the certificate. */
+function selfSigned() {
+  const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
+  const files = ['-keyout', join(folder, 'key'), '-out', join(folder, 'certificate')];
+  const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost', '-days', '2'];
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc', ...files, ...subject], { stdio: 'ignore' });
+  const [key = '', certificate = ''] = ['key', 'certificate'].map((name) => readFileSync(join(folder, name), 'utf8'));
+  rmSync(folder, { recursive: true });
+  return { certificate, key };
+}
+
 /** The version of a proxy that is run. @param {Proxy} proxy */
 export function versionOf({ version: [program = '', ...words] }) {
   const child = execFileSync('sh', ['-c', '"$0" "$@" 2>&1', program, ...words], { encoding: 'utf8' });
@@ -77,30 +94,38 @@ export async function freePorts(count) {
   return ports;
 }
 
+/** The names of the lines that the examples have as comments. */
+export const OPTIONS = ['tls'];
+
 /**
- * Starts a proxy with its example in front of Adieu and the services, and returns its port and its process.
+ * Starts a proxy with its example in front of Adieu and the services. Returns its port and that with TLS, the certificate, its process, and
+ * everything that it has logged until the moment of the call.
  * @param {import('node:test').TestContext} t
  * @param {string} name
- * @param {{ adieu: number | string, service: number, grpc?: number, change?: (configuration: string) => string }} behind
- *   `adieu` is a port or the path of a Unix socket
+ * @param {{ adieu: number | string, service: number, grpc?: number, options?: string[], change?: (configuration: string) => string }} behind
+ *   `adieu` is a port or the path of a Unix socket; `options` are those of `OPTIONS` that are used
  */
-export async function startProxy(t, name, { adieu, service, grpc = 1, change = (text) => text }) {
+export async function startProxy(t, name, { adieu, service, grpc = 1, options = [], change = (text) => text }) {
   const { command, socket } = /** @type {Proxy} */ (PROXIES[name]);
   const example = join(ROOT, 'examples', name.toLowerCase());
   for (let attempt = 1; ; attempt += 1) {
     const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
-    const [front = 0, internal = 0] = await freePorts(2);
+    const [front = 0, internal = 0, tls = 0] = await freePorts(3);
     cpSync(example, folder, { recursive: true });
     mkdirSync(join(folder, 'temp'), { recursive: true });
-    const ports = { 8000: front, 8001: service, 8002: grpc, 8010: internal, 8080: adieu };
+    const ports = { 8000: front, 8001: service, 8002: grpc, 8010: internal, 8080: adieu, 8443: tls };
+    const { certificate, key } = (pair ??= selfSigned());
     for (const file of readdirSync(folder, { recursive: true, withFileTypes: true })) {
       if (!file.isFile() || file.name === 'README.md') continue;
       const path = join(file.parentPath ?? file.path, file.name);
       let text = change(readFileSync(path, 'utf8'));
+      for (const option of options) text = text.replaceAll(new RegExp(`(#|--)${option} `, 'g'), '');
       if (typeof adieu === 'string') text = /** @type {NonNullable<typeof socket>} */ (socket)(text, adieu);
-      text = text.replace(/\b(8000|8001|8002|8010|8080)\b/g, (port) => `${ports[/** @type {'8000'} */ (port)]}`);
+      text = text.replace(/\b(8000|8001|8002|8010|8080|8443)\b/g, (port) => `${ports[/** @type {'8000'} */ (port)]}`);
       writeFileSync(path, text);
     }
+    writeFileSync(join(folder, 'tls.pem'), certificate);
+    writeFileSync(join(folder, 'tls.pem.key'), key);
     const [program = '', ...words] = command(folder);
     assert.ok(existsSync(program), `${program} is missing: run scripts/test once`);
     const child = spawn(program, words, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH, HOME: folder } });
@@ -116,7 +141,10 @@ export async function startProxy(t, name, { adieu, service, grpc = 1, change = (
     let said = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes) => (said += bytes));
     await eventually(async () => child.exitCode !== null || (await http1(front, '/public/ready')).status === 200, `${name} runs`);
-    if (child.exitCode === null) return { port: front, child };
+    if (child.exitCode === null) {
+      const logged = () => [said, ...readdirSync(folder).filter((file) => file.endsWith('.log')).map((file) => readFileSync(join(folder, file), 'utf8'))].join('');
+      return { port: front, tls: { port: tls, ca: certificate }, child, logged };
+    }
     // Another process took a port in the meantime.
     assert.ok(attempt < 5 && /in use/i.test(said), said);
   }

@@ -4,17 +4,20 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
+import { connect as connectTls } from 'node:tls';
 
 import { claimsOf, eventually } from '../../clients/node/test/support/node.js';
+import { PASSED, callEach } from './grpc.mjs';
 import { OWN, hashOf } from './service.mjs';
-import { Connection, h2, http1 } from './wire.mjs';
+import { exchange, h2, http1, openSession, webSocket, webSocketH2 } from './wire.mjs';
 
 /**
- * What the questions are asked of: `flaskPort` is the same proxy in front of Flask.
+ * What the questions are asked of: `flaskPort` is the same proxy in front of Flask, `full` is one with all lines that its example has as
+ * comments, in front of a service of the library gRPC.
  * @typedef {{
  *   node: import('../../clients/node/test/support/node.js').Node, service: import('./service.mjs').Service,
- *   port: number, flaskPort: number, audit: string,
+ *   port: number, flaskPort: number, audit: string, grpc: import('./grpc.mjs').GrpcService,
+ *   full: { port: number, tls: { port: number, ca: string }, logged: () => string },
  *   jose: { access: string, refresh: string }, ana: { access: string, refresh: string },
  * }} Place
  * @typedef {{ name: string, lines: string[], trailers?: string[], http1?: boolean }} Attack
@@ -23,7 +26,17 @@ import { Connection, h2, http1 } from './wire.mjs';
 /** @type {{ identity: Attack[], trailers: Attack[], future: Attack[], address: Attack[], paths: string[] }} */
 export const ATTACKS = JSON.parse(readFileSync(new URL('attacks.json', import.meta.url), 'utf8'));
 
+/** @typedef {(port: number, path: string, request?: import('./wire.mjs').Request) => Promise<import('./wire.mjs').Answer>} Send */
+
+/** @type {Record<string, Send>} */
 const VERSIONS = { 'HTTP/1.1': http1, 'HTTP/2': h2 };
+
+/** The same over TLS. @param {string} ca @returns {Record<string, Send>} */
+function overTls(ca) {
+  return Object.fromEntries(
+    Object.entries(VERSIONS).map(([version, send]) => [`${version} over TLS`, (port, path, request) => send(port, path, { ...request, ca })]),
+  );
+}
 
 /** A name as the most generous service reads it. @param {string} name */
 const folded = (name) => name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
@@ -55,16 +68,17 @@ const refusal = ({ status, headers, body }) => ({
 });
 
 /**
- * Sends attacks to protected and public routes and as preflights, over both versions, with Node and Flask behind.
- * @param {Pick<Place, 'service' | 'port' | 'flaskPort' | 'jose'>} place @param {Attack[]} attacks
+ * Sends attacks to protected and public routes and as preflights, over both versions, with Node and, if there is a port, Flask behind.
+ * @param {Pick<Place, 'service' | 'port' | 'jose'> & { flaskPort?: number }} place @param {Attack[]} attacks @param {Record<string, Send>} [versions]
  */
-export async function forge({ service, port, flaskPort, jose }, attacks) {
+export async function forge({ service, port, flaskPort, jose }, attacks, versions = VERSIONS) {
   const preflight = { method: 'OPTIONS', lines: ['Origin: http://127.0.0.1', 'Access-Control-Request-Method: PUT'] };
   for (const attack of attacks) {
-    for (const [version, send] of Object.entries(VERSIONS)) {
-      if (attack.http1 && version !== 'HTTP/1.1') continue;
+    for (const [version, send] of Object.entries(versions)) {
+      if (attack.http1 && !version.startsWith('HTTP/1.1')) continue;
       const { lines, trailers } = attack;
       const method = trailers ? 'POST' : 'GET';
+      /** @type {string} */
       const why = `${attack.name}, ${version}`;
 
       service.seen.length = 0;
@@ -84,15 +98,24 @@ export async function forge({ service, port, flaskPort, jose }, attacks) {
         // A proxy may reject the request itself.
         if (service.seen.length === 0) assert.ok(answer.status === 0 || (answer.status >= 400 && answer.status < 500), `${where}: ${answer.status}`);
 
-        const flask = await send(flaskPort, route, request);
-        // Nothing reads the chunked body there, so that the proxy may see the connection break.
-        if (flask.status !== 200) assert.ok(flask.status === 0 || flask.status >= 400 && (trailers || flask.status < 500), `${where}, Flask: ${flask.status}`);
-        else {
-          const environment = Object.entries(JSON.parse(flask.body)).map(([name, value]) => [folded(name), [value]]);
-          assert.deepEqual(Object.fromEntries(environment.sort()), Object.fromEntries(Object.entries(expected).sort()), `${where}, Flask`);
-        }
+        if (flaskPort !== undefined) await forgeFlask(flaskPort, where, send, route, request, expected);
       }
     }
+  }
+}
+
+/**
+ * Sends an attack to Flask, which returns the identity that it reads.
+ * @param {number} port @param {string} where @param {Send} send @param {string} route @param {import('./wire.mjs').Request} request
+ * @param {Record<string, string[]>} expected
+ */
+async function forgeFlask(port, where, send, route, request, expected) {
+  const { status, body } = await send(port, route, request);
+  // Nothing reads the chunked body there, so that the proxy may see the connection break.
+  if (status !== 200) assert.ok(status === 0 || (status >= 400 && (request.trailers || status < 500)), `${where}, Flask: ${status}`);
+  else {
+    const environment = Object.entries(JSON.parse(body)).map(([name, value]) => [folded(name), [value]]);
+    assert.deepEqual(Object.fromEntries(environment.sort()), Object.fromEntries(Object.entries(expected).sort()), `${where}, Flask`);
   }
 }
 
@@ -221,24 +244,17 @@ export const QUESTIONS = {
       }
     },
     WebSockets: async ({ service, port, jose }) => {
-      const handshake = (/** @type {string[]} */ ...lines) =>
-        ['GET /socket HTTP/1.1', `Host: 127.0.0.1:${port}`, 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13',
-          'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', ...lines, '', ''].join('\r\n');
-      for (const [token, status] of /** @type {const} */ ([['x', 401], [jose.access, 101]])) {
-        service.seen.length = 0;
-        const socket = net.connect(port, '127.0.0.1');
-        const connection = new Connection(socket);
-        socket.write(handshake(`Authorization: Bearer ${token}`, 'X-Adieu-Subject: root'));
-        assert.equal((await connection.answer('GET')).status, status);
-        if (status === 101) {
-          assert.deepEqual(identities(service.seen[0]?.headers ?? []), identityOf(jose.access));
-          socket.write('a frame');
-          // It may come in parts.
-          let echoed = '';
-          while (echoed.length < 'a frame'.length) echoed += (await once(socket, 'data'))[0];
-          assert.equal(echoed, 'a frame');
-        } else assert.equal(service.seen.length, 0);
-        socket.destroy();
+      for (const open of [webSocket, webSocketH2]) {
+        for (const [token, passes] of /** @type {const} */ ([['x', false], [jose.access, true]])) {
+          service.seen.length = 0;
+          const opened = await open(port, '/socket', { token, lines: ['X-Adieu-Subject: root'] });
+          // Few proxies offer them over HTTP/2.
+          if (opened === undefined) continue;
+          assert.deepEqual([opened.status < 300, opened.echoed], passes ? [true, 'a frame'] : [false, '']);
+          assert.equal(passes || opened.status === 401, true, `${opened.status}`);
+          if (passes) assert.deepEqual(identities(service.seen[0]?.headers ?? []), identityOf(jose.access));
+          else assert.equal(service.seen.length, 0);
+        }
       }
     },
     'no tunnel for other protocols, through which requests would pass unchecked': async ({ service, port, jose }) => {
@@ -263,6 +279,54 @@ export const QUESTIONS = {
       const { status, trailers, body } = await h2(port, '/shop.Orders/Get', { ...call, token: jose.access });
       assert.deepEqual([status, trailers['grpc-status'], trailers['grpc-message'], body.length], [200, '0', 'fine', 5]);
       assert.deepEqual(identities(service.seen[0]?.headers ?? []), identityOf(jose.access));
+    },
+    'TLS: HTTP/2 or HTTP/1.1 by ALPN, and no forged identity': async ({ service, full: { tls: { port, ca } }, jose }) => {
+      for (const [offered, chosen] of /** @type {[string[], string | false][]} */ ([[['h2', 'http/1.1'], 'h2'], [['http/1.1'], 'http/1.1'], [[], false]])) {
+        const socket = connectTls({ port, host: '127.0.0.1', ca, ALPNProtocols: offered });
+        await once(socket, 'secureConnect');
+        assert.equal(socket.alpnProtocol, chosen, `${offered}`);
+        socket.destroy();
+      }
+      const versions = overTls(ca);
+      await forge({ service, port, jose }, ATTACKS.identity, versions);
+      for (const [version, send] of Object.entries(versions)) {
+        service.seen.length = 0;
+        assert.equal((await send(port, '/items', { token: jose.access, lines: ['X-Forwarded-Proto: http'] })).status, 200, version);
+        const raw = service.seen[0]?.headers ?? [];
+        const schemes = raw.filter((_, at) => at % 2 === 1 && folded(raw[at - 1] ?? '') === 'x-forwarded-proto');
+        assert.deepEqual(schemes, ['https'], version);
+      }
+    },
+    'TLS: requests that share a connection of HTTP/2, each with its own verdict and identity': async ({ node, service, full: { tls: { port, ca } }, jose, ana }) => {
+      const gone = await node.logIn('jose');
+      await node.logOut(gone.access);
+      service.seen.length = 0;
+      const cases = /** @type {const} */ ([[jose.access, 200, 'false'], [ana.access, 200, 'true'], [gone.access, 401, ''], [undefined, 401, '']]);
+      const session = openSession(port, { ca });
+      const answers = await Promise.all(Array.from({ length: 200 }, (_, at) => exchange(session, `/items/${at % 4}`, { token: cases[at % 4]?.[0] })));
+      session.destroy();
+      answers.forEach(({ status }, at) => assert.equal(status, cases[at % 4]?.[1], `request ${at}`));
+      assert.equal(service.seen.length, 100);
+      for (const { path, headers } of service.seen) {
+        const [token = '', , admin] = cases[Number(path.slice(-1))] ?? [];
+        assert.deepEqual(identities(headers), identityOf(token, admin));
+      }
+    },
+    'gRPC by a library, with and without TLS: unary calls and streams, and `UNAUTHENTICATED` for a revoked token': async ({ node, grpc, full, jose }) => {
+      const gone = await node.logIn('jose');
+      await node.logOut(gone.access);
+      for (const { port, ca } of [{ port: full.port, ca: undefined }, full.tls]) {
+        const why = ca === undefined ? 'without TLS' : 'with TLS';
+        grpc.seen.length = 0;
+        for (const token of [undefined, 'x', gone.access]) {
+          const outcomes = await callEach(port, { token, ca });
+          for (const [kind, outcome] of Object.entries(outcomes)) assert.equal(outcome, 'UNAUTHENTICATED', `${kind}, ${why}`);
+        }
+        assert.equal(grpc.seen.length, 0, why);
+        assert.deepEqual(await callEach(port, { token: jose.access, ca }), PASSED, why);
+        assert.equal(grpc.seen.length, Object.keys(PASSED).length, why);
+        for (const headers of grpc.seen) assert.deepEqual(identities(Object.entries(headers).flatMap(([name, values]) => values.flatMap((value) => [name, value]))), identityOf(jose.access));
+      }
     },
     'connections that are kept under load: every request has its own verdict and identity': async ({ node, service, port, jose, ana }) => {
       const gone = await node.logIn('jose');

@@ -1,15 +1,17 @@
 /** Clients that send exactly what a test says, also what no library would send. */
 
+import { once } from 'node:events';
 import http2 from 'node:http2';
 import net from 'node:net';
+import tls from 'node:tls';
 
 /**
  * An answer; `trailers` are those of HTTP/2.
  * @typedef {{ status: number, headers: Record<string, string>, body: string, trailers: Record<string, string> }} Answer
  * @typedef {{
  *   method?: string, token?: string | undefined, lines?: readonly string[], trailers?: string[], body?: string | Buffer | undefined,
- *   chunked?: boolean, from?: string,
- * }} Request `lines` are headers, `from` is the address of the client
+ *   chunked?: boolean, from?: string, ca?: string | undefined,
+ * }} Request `lines` are headers, `from` is the address of the client, `ca` is the certificate of a proxy with TLS
  */
 
 /** Longer than any response takes; `fetch` has no such limit and would hang with the proxy. */
@@ -20,6 +22,60 @@ function linesOf({ token, lines = [] }) {
   return token === undefined ? lines : [`Authorization: Bearer ${token}`, ...lines];
 }
 
+/** Opens a connection for HTTP/1.1, with TLS if there is a certificate. @param {number} port @param {Request} [request] */
+function connect(port, { from, ca } = {}) {
+  const options = { port, host: '127.0.0.1', ...(from && { localAddress: from }) };
+  return ca === undefined ? net.connect(options) : tls.connect({ ...options, ca, ALPNProtocols: ['http/1.1'] });
+}
+
+/**
+ * Opens a WebSocket over HTTP/1.1. Returns the status, and what comes back of a text that is sent through the WebSocket.
+ * @param {number} port
+ * @param {string} path
+ * @param {Request} [request]
+ * @returns {Promise<{ status: number, echoed: string }>}
+ */
+export async function webSocket(port, path, request = {}) {
+  const socket = connect(port, request);
+  try {
+    const connection = new Connection(socket);
+    const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='];
+    socket.write([`${request.method ?? 'GET'} ${path} HTTP/1.1`, `Host: 127.0.0.1:${port}`, ...upgrade, ...linesOf(request), '', ''].join('\r\n'));
+    const { status } = await connection.answer('GET');
+    if (status !== 101) return { status, echoed: '' };
+    socket.write('a frame');
+    return { status, echoed: await connection.take('a frame'.length) };
+  } finally {
+    socket.destroy();
+  }
+}
+
+/**
+ * Opens a WebSocket over HTTP/2 (RFC 8441), as {@link webSocket} does; undefined if the server does not offer that.
+ * @param {number} port
+ * @param {string} path
+ * @param {Request} [request]
+ * @returns {Promise<{ status: number, echoed: string } | undefined>}
+ */
+export async function webSocketH2(port, path, request = {}) {
+  const session = openSession(port, request);
+  try {
+    await once(session, 'remoteSettings');
+    if (!session.remoteSettings.enableConnectProtocol) return undefined;
+    const head = { ':method': 'CONNECT', ':protocol': 'websocket', ':path': path, 'sec-websocket-version': '13' };
+    const stream = session.request({ ...head, ...toHeaders(linesOf(request)) }, { endStream: false });
+    stream.on('error', () => {});
+    const [{ ':status': status = 0 }] = await once(stream, 'response', { signal: AbortSignal.timeout(TIMEOUT) });
+    if (status !== 200) return { status, echoed: '' };
+    stream.write('a frame');
+    let echoed = '';
+    while (echoed.length < 'a frame'.length) echoed += (await once(stream, 'data'))[0];
+    return { status, echoed };
+  } finally {
+    session.destroy();
+  }
+}
+
 /**
  * Sends a request over HTTP/1.1, each line as it is, and returns the last response.
  * @param {number} port
@@ -28,11 +84,11 @@ function linesOf({ token, lines = [] }) {
  * @returns {Promise<Answer>}
  */
 export async function http1(port, path, request = {}) {
-  const { method = 'GET', trailers, body, chunked = trailers !== undefined, from } = request;
+  const { method = 'GET', trailers, body, chunked = trailers !== undefined } = request;
   const head = [`${method} ${path} HTTP/1.1`, `Host: 127.0.0.1:${port}`, ...linesOf(request)];
   if (chunked) head.push('Transfer-Encoding: chunked');
   else if (body !== undefined) head.push(`Content-Length: ${Buffer.byteLength(body)}`);
-  const socket = net.connect({ port, host: '127.0.0.1', ...(from && { localAddress: from }) });
+  const socket = connect(port, request);
   try {
     const connection = new Connection(socket);
     /** @type {Promise<Answer> | undefined} */
@@ -98,7 +154,7 @@ export class Connection {
   }
 
   /** The next bytes, at most these. @param {number} count */
-  async #take(count) {
+  async take(count) {
     while (this.#bytes.length < count && (await this.#more()));
     const taken = this.#bytes.subarray(0, count);
     this.#bytes = this.#bytes.subarray(count);
@@ -127,45 +183,61 @@ export class Connection {
     let body = '';
     if (status >= 200 && status !== 204 && status !== 304 && method !== 'HEAD') {
       if (headers['transfer-encoding'] === 'chunked') {
-        for (let size; (size = Number.parseInt((await this.#line()) ?? '0', 16)) > 0; await this.#line()) body += await this.#take(size);
+        for (let size; (size = Number.parseInt((await this.#line()) ?? '0', 16)) > 0; await this.#line()) body += await this.take(size);
         while (await this.#line());
-      } else body = await this.#take(Number(headers['content-length'] ?? Number.MAX_SAFE_INTEGER));
+      } else body = await this.take(Number(headers['content-length'] ?? Number.MAX_SAFE_INTEGER));
     }
     return { status, headers, body, trailers: {} };
   }
 }
 
+/** Opens a connection for HTTP/2, chosen by ALPN if there is a certificate. @param {number} port @param {Request} request */
+export function openSession(port, { ca }) {
+  const session = http2.connect(`http${ca === undefined ? '' : 's'}://127.0.0.1:${port}`, { maxSendHeaderBlockLength: 1 << 20, ...(ca && { ca }) });
+  // The requests fail with it.
+  session.on('error', () => {});
+  return session;
+}
+
 /**
- * Sends a request over HTTP/2 without TLS; only what HTTP/2 can express.
+ * Sends a request over HTTP/2; only what HTTP/2 can express.
  * @param {number} port
  * @param {string} path
  * @param {Request} [request]
  * @returns {Promise<Answer>}
  */
 export async function h2(port, path, request = {}) {
-  const { method = 'GET', trailers, body } = request;
-  const session = http2.connect(`http://127.0.0.1:${port}`, { maxSendHeaderBlockLength: 1 << 20 });
-  // The request fails with it.
-  session.on('error', () => {});
+  const session = openSession(port, request);
   try {
-    const stream = session.request(
-      { ':method': method, ':path': path, ...toHeaders(linesOf(request)) },
-      { endStream: body === undefined && trailers === undefined, waitForTrailers: trailers !== undefined },
-    );
-    /** @type {Answer} */
-    const answer = { status: 0, headers: {}, body: '', trailers: {} };
-    stream.setTimeout(TIMEOUT, () => stream.close());
-    stream.on('wantTrailers', () => stream.sendTrailers(toHeaders(trailers ?? [])));
-    stream.on('response', ({ ':status': status = 0, ...headers }) => Object.assign(answer, { status, headers }));
-    stream.on('data', (bytes) => (answer.body += bytes));
-    stream.on('trailers', (headers) => Object.assign(answer.trailers, headers));
-    stream.on('error', () => {});
-    if (body !== undefined || trailers !== undefined) stream.end(body);
-    await new Promise((resolve) => stream.once('close', () => resolve(undefined)));
-    return answer;
+    return await exchange(session, path, request);
   } finally {
     session.destroy();
   }
+}
+
+/**
+ * Sends a request on a connection of HTTP/2.
+ * @param {http2.ClientHttp2Session} session
+ * @param {string} path
+ * @param {Request} request
+ */
+export async function exchange(session, path, request) {
+  const { method = 'GET', trailers, body } = request;
+  const stream = session.request(
+    { ':method': method, ':path': path, ...toHeaders(linesOf(request)) },
+    { endStream: body === undefined && trailers === undefined, waitForTrailers: trailers !== undefined },
+  );
+  /** @type {Answer} */
+  const answer = { status: 0, headers: {}, body: '', trailers: {} };
+  stream.setTimeout(TIMEOUT, () => stream.close());
+  stream.on('wantTrailers', () => stream.sendTrailers(toHeaders(trailers ?? [])));
+  stream.on('response', ({ ':status': status = 0, ...headers }) => Object.assign(answer, { status, headers }));
+  stream.on('data', (bytes) => (answer.body += bytes));
+  stream.on('trailers', (headers) => Object.assign(answer.trailers, headers));
+  stream.on('error', () => {});
+  if (body !== undefined || trailers !== undefined) stream.end(body);
+  await new Promise((resolve) => stream.once('close', () => resolve(undefined)));
+  return answer;
 }
 
 /** @param {readonly string[]} lines */
