@@ -1,18 +1,16 @@
 /** Reads the claims of a token that a revocation can match, as strictly as a node does. */
 
-import { createHash } from 'node:crypto';
-
 import { InvalidClaimsError, UsageError } from './errors.js';
 
 /**
- * Returns the id of a token without `jti`: the SHA-256 of its signing input. (The signature is not included, because some algorithms have
- * several encodings of it.)
+ * Returns the signing input of a token, whose SHA-256 is the id of a token without `jti`. (The signature is not included, because some
+ * algorithms have several encodings of it.)
  * @param {string} token
  */
-export function tokenIdOf(token) {
+export function signingInput(token) {
   // Any other text, such as a header with its scheme, would have another id and count as not revoked.
   if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) throw new UsageError('the token must be a signed JWT, as it was sent');
-  return createHash('sha256').update(token.slice(0, token.lastIndexOf('.'))).digest('base64url');
+  return token.slice(0, token.lastIndexOf('.'));
 }
 
 /** No revocation names an id of more bytes. */
@@ -34,7 +32,7 @@ const SEPARATOR = '\x1f';
  */
 export function claimId(name, value) {
   const id = `${name}${SEPARATOR}${value}`;
-  const isGood = /^[!-~]{1,128}$/.test(name) && !RESERVED.has(name) && value !== '' && Buffer.byteLength(id) <= MAX_ID_BYTES;
+  const isGood = /^[!-~]{1,128}$/.test(name) && !RESERVED.has(name) && value !== '' && byteLength(id) <= MAX_ID_BYTES;
   return isGood ? id : undefined;
 }
 
@@ -71,7 +69,7 @@ export function requireClaims(claims) {
 export function text(value, claim) {
   if (value === undefined) return undefined;
   // A text of so few UTF-16 units cannot exceed the limit in bytes; longer texts are rare, and are measured.
-  if (typeof value === 'string' && value !== '' && (value.length <= MAX_ID_BYTES / 3 || Buffer.byteLength(value) <= MAX_ID_BYTES)) {
+  if (typeof value === 'string' && value !== '' && (value.length <= MAX_ID_BYTES / 3 || byteLength(value) <= MAX_ID_BYTES)) {
     return value;
   }
   throw new InvalidClaimsError(`the claim ${claim} must be a text of 1 to ${MAX_ID_BYTES} bytes`);
@@ -96,4 +94,9 @@ export function date(value, claim) {
   if (value === undefined) return undefined;
   if (typeof value === 'number' && value >= 0 && value <= LATEST) return Math.floor(value);
   throw new InvalidClaimsError(`the claim ${claim} must be seconds since 1970`);
+}
+
+/** @param {string} value */
+function byteLength(value) {
+  return new TextEncoder().encode(value).length;
 }

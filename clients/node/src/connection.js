@@ -1,33 +1,54 @@
 /** Requests to a node. The secret goes to the configured address only, and an error contains at most the address without its credentials. */
 
-import { setMaxListeners } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
-
 import { NodeError, UsageError } from './errors.js';
-import { agentFor, exchange } from './exchange.js';
 
 /** The maximum length of a response. A node sends no longer pages. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
+/** How long a response may take after it has begun, in milliseconds. */
+export const BODY_TIME = 10_000;
+
 /** The version of this package. Each request states it. */
 const VERSION = '0.1.0';
 
-/** @typedef {import('./exchange.js').Answer} Answer */
+const utf8 = new TextEncoder();
+
+/** @typedef {{ status: number, headers: Record<string, string | string[] | undefined>, body: Uint8Array }} Answer */
+
+/**
+ * One HTTP request: a POST if there is `content`, otherwise a GET.
+ * @typedef {object} Request
+ * @property {string} peer who answers, for error messages
+ * @property {Record<string, string>} headers
+ * @property {Uint8Array | undefined} [content]
+ * @property {number} firstByte how many milliseconds the response may take to begin
+ * @property {number} maxBytes the maximum length of the response
+ * @property {AbortSignal} signal
+ */
+
+/**
+ * How a runtime sends requests. Neither function keeps the process alive.
+ * @typedef {object} Transport
+ * @property {(url: URL, request: Request) => Promise<Answer>} exchange follows no redirect; rejects with a {@link NodeError}
+ * @property {(milliseconds: number, signal: AbortSignal) => Promise<void>} pause resolves after a time, or when the signal is aborted
+ * @property {() => void} close closes the open connections
+ */
 
 /** What a follower needs of a node. @typedef {Pick<Connection, 'url' | 'isClosed' | 'close' | 'pause' | 'ask'>} Peer */
 
 export class Connection {
   #base;
   #authorization;
-  #agent;
+  #transport;
   #closing = new AbortController();
 
   /**
    * @param {string | URL} url
    * @param {string} clientId
    * @param {string} secret
+   * @param {(url: URL) => Transport} transportFor
    */
-  constructor(url, clientId, secret) {
+  constructor(url, clientId, secret, transportFor) {
     const base = new URL(url);
     if (base.protocol !== 'http:' && base.protocol !== 'https:') throw new UsageError('url: must be http or https');
     // Credentials in an address would end up in logs.
@@ -35,10 +56,8 @@ export class Connection {
     if (base.search || base.hash) throw new UsageError('url: must have no query and no fragment');
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     this.#base = base;
-    this.#authorization = `Basic ${Buffer.from(`${clientId}:${secret}`).toString('base64')}`;
-    this.#agent = agentFor(base);
-    // Each request listens, and there may be any number at a time.
-    setMaxListeners(0, this.#closing.signal);
+    this.#authorization = `Basic ${btoa(String.fromCharCode(...utf8.encode(`${clientId}:${secret}`)))}`;
+    this.#transport = transportFor(base);
   }
 
   /** The address of the node. */
@@ -53,15 +72,15 @@ export class Connection {
   /** Cancels the current requests and all later ones. */
   close() {
     this.#closing.abort();
-    this.#agent.destroy();
+    this.#transport.close();
   }
 
   /**
    * Waits for a time, at most until the connection is closed.
    * @param {number} milliseconds
    */
-  async pause(milliseconds) {
-    await sleep(milliseconds, undefined, { ref: false, signal: this.#closing.signal }).catch(() => {});
+  pause(milliseconds) {
+    return this.#transport.pause(milliseconds, this.#closing.signal);
   }
 
   /**
@@ -71,19 +90,18 @@ export class Connection {
    * @returns {Promise<Answer>}
    */
   ask(path, { firstByte, body, accept = 'application/json' }) {
-    const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
-    /** @type {Record<string, string | number>} */
+    const content = body === undefined ? undefined : utf8.encode(JSON.stringify(body));
+    /** @type {Record<string, string>} */
     const headers = { accept, authorization: this.#authorization, 'user-agent': `adieu-node/${VERSION}` };
     if (content) {
       headers['content-type'] = 'application/json';
-      headers['content-length'] = content.length;
       // The client waits until a cut-off is over, by the clock of this machine, so the node should not (RFC 7240).
       headers.prefer = 'wait=0';
     }
     const peer = `the node at ${this.url}`;
     const { signal } = this.#closing;
     const maxBytes = MAX_ANSWER_BYTES;
-    return exchange(new URL(path, this.#base), { peer, agent: this.#agent, headers, content, firstByte, maxBytes, signal });
+    return this.#transport.exchange(new URL(path, this.#base), { peer, headers, content, firstByte, maxBytes, signal });
   }
 
   /** Keeps the secret out of the output of `util.inspect`. */
@@ -105,7 +123,27 @@ export function refusal({ status, body }, url) {
       404: 'has no such route; is it an Adieu node?',
     }[status] ?? `answered ${status}`;
   const code = status >= 400 && status < 500 && status !== 408 && status !== 429 ? 'ADIEU_REJECTED' : 'ADIEU_UNAVAILABLE';
-  return new NodeError(code, `the node at ${url} ${why}${details(body.toString())}`, { nodeStatus: status });
+  return new NodeError(code, `the node at ${url} ${why}${details(textOf(body))}`, { nodeStatus: status });
+}
+
+/** The ways in which a request fails. `peer` is who was asked. */
+export const failed = {
+  closed: () => new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'),
+  /** @param {string} peer */
+  slow: (peer) => new NodeError('ADIEU_TIMEOUT', `${peer} takes too long to answer`),
+  /** @param {string} peer */
+  large: (peer) => new NodeError('ADIEU_ANSWER', `the answer of ${peer} is too large`),
+  /** @param {string} peer @param {unknown} cause */
+  unreachable: (peer, cause) => {
+    // Not `instanceof Error`: under jest, Node's own errors are of another class.
+    const { code } = Object(cause);
+    return new NodeError('ADIEU_UNREACHABLE', `${peer} can't be reached${code === undefined ? '' : ` (${code})`}`, { cause });
+  },
+};
+
+/** Returns the text of a body. @param {Uint8Array} body */
+export function textOf(body) {
+  return new TextDecoder().decode(body);
 }
 
 /** Returns the node's message about the request, if there is one. @param {string} text */

@@ -4,15 +4,40 @@
  * An open connection does not keep the process alive. No redirect is followed.
  */
 
+import { setMaxListeners } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
 
+import { BODY_TIME, failed } from './connection.js';
 import { NodeError } from './errors.js';
 
-/** How long a response may take after it has begun, in milliseconds. */
-const BODY_TIME = 10_000;
-
 /** @typedef {{ status: number, headers: http.IncomingHttpHeaders, body: Buffer }} Answer */
+
+/**
+ * Returns the transport of Node to a URL, which keeps connections open.
+ * @param {URL} url
+ * @returns {import('./connection.js').Transport}
+ */
+export function transportFor(url) {
+  const agent = agentFor(url);
+  return {
+    exchange: (target, request) => exchange(target, { ...request, agent }),
+    pause,
+    close: () => agent.destroy(),
+  };
+}
+
+/**
+ * Waits for a time, at most until the signal is aborted.
+ * @param {number} milliseconds
+ * @param {AbortSignal} signal
+ */
+export async function pause(milliseconds, signal) {
+  // Any number may wait at a time.
+  setMaxListeners(0, signal);
+  await sleep(Math.max(milliseconds, 0), undefined, { ref: false, signal }).catch(() => {});
+}
 
 /**
  * Returns an agent that keeps connections to a URL open.
@@ -27,35 +52,30 @@ export function agentFor(url) {
 /**
  * Sends a request: a POST if there is `content`, otherwise a GET. Rejects with a {@link NodeError}.
  * @param {URL} url
- * @param {object} options
- * @param {string} options.peer who answers, for error messages
- * @param {http.Agent} options.agent
- * @param {http.OutgoingHttpHeaders} options.headers
- * @param {Buffer} [options.content]
- * @param {number} options.firstByte how many milliseconds the response may take to begin
- * @param {number} options.maxBytes the maximum length of the response
- * @param {AbortSignal} options.signal
+ * @param {import('./connection.js').Request & { agent: http.Agent }} request
  * @returns {Promise<Answer>}
  */
 export function exchange(url, { peer, agent, headers, content, firstByte, maxBytes, signal }) {
   return new Promise((resolve, reject) => {
-    const closed = () => new NodeError('ADIEU_CLOSED', 'the blocklist has been closed');
     if (signal.aborted) {
-      reject(closed());
+      reject(failed.closed());
       return;
     }
+    // Each request listens, and there may be any number at a time.
+    setMaxListeners(0, signal);
     const { request: send } = url.protocol === 'https:' ? https : http;
-    const request = send(url, { method: content ? 'POST' : 'GET', agent, headers, signal });
+    const length = content && { 'content-length': content.length };
+    const request = send(url, { method: content ? 'POST' : 'GET', agent, headers: { ...headers, ...length }, signal });
 
     /** @param {unknown} cause */
     const fail = (cause) => {
       clearTimeout(timer);
       request.destroy();
       if (cause instanceof NodeError) reject(cause);
-      else if (signal.aborted) reject(closed());
-      else reject(new NodeError('ADIEU_UNREACHABLE', `${peer} can't be reached${code(cause)}`, { cause }));
+      else if (signal.aborted) reject(failed.closed());
+      else reject(failed.unreachable(peer, cause));
     };
-    const tooSlow = () => fail(new NodeError('ADIEU_TIMEOUT', `${peer} takes too long to answer`));
+    const tooSlow = () => fail(failed.slow(peer));
     let timer = setTimeout(tooSlow, firstByte);
     timer.unref();
 
@@ -72,7 +92,7 @@ export function exchange(url, { peer, agent, headers, content, firstByte, maxByt
       response.on('aborted', () => fail(new Error('the answer was cut off')));
       response.on('data', (/** @type {Buffer} */ chunk) => {
         size += chunk.length;
-        if (size > maxBytes) fail(new NodeError('ADIEU_ANSWER', `the answer of ${peer} is too large`));
+        if (size > maxBytes) fail(failed.large(peer));
         else chunks.push(chunk);
       });
       response.on('end', () => {
@@ -83,11 +103,4 @@ export function exchange(url, { peer, agent, headers, content, firstByte, maxByt
     });
     request.end(content);
   });
-}
-
-/** @param {unknown} cause */
-function code(cause) {
-  // Not `instanceof Error`: under jest, Node's own errors are of another class.
-  const { code } = Object(cause);
-  return code === undefined ? '' : ` (${code})`;
 }

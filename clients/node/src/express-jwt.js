@@ -1,12 +1,13 @@
 /** The integration for express-jwt: `expressjwt({ secret, algorithms, isRevoked: isRevoked(blocklist) })`. */
 
+import { SKEW } from './acceptance.js';
 import { ACCESS, checked } from './kind.js';
-import { EXPIRED, INVALID, MISSING, REVOKED, SKEW, isGood, ownRefusal } from './refusals.js';
+import { EXPIRED, INVALID, MISSING, REVOKED, isGood, ownRefusal } from './refusals.js';
 
 export { bearerToken } from './refusals.js';
 
 /** @typedef {import('./blocklist.js').Blocklist} Blocklist */
-/** @typedef {import('./blocklist.js').Claims} Claims */
+/** @typedef {import('./blocklist-base.js').Claims} Claims */
 
 /**
  * Returns the check that express-jwt runs for each token that it has verified.

@@ -1,12 +1,13 @@
 /** The integration for `@fastify/jwt`: `app.register(jwt, { secret, trusted: trusted(blocklist) })`. */
 
+import { SKEW } from './acceptance.js';
 import { ACCESS, checked, headerOf } from './kind.js';
-import { EXPIRED, INVALID, MISSING, REVOKED, SKEW, bearerToken, isGood, ownRefusal } from './refusals.js';
+import { EXPIRED, INVALID, MISSING, REVOKED, bearerToken, isGood, ownRefusal } from './refusals.js';
 
 export { bearerToken };
 
 /** @typedef {import('./blocklist.js').Blocklist} Blocklist */
-/** @typedef {import('./blocklist.js').Claims} Claims */
+/** @typedef {import('./blocklist-base.js').Claims} Claims */
 
 /**
  * The part of a Fastify request that the check uses.

@@ -12,8 +12,6 @@
  * The proof needs the key to be secret: nothing may reveal fingerprints, or the order in which they are kept.
  */
 
-import { randomFillSync } from 'node:crypto';
-
 /** The maximum number of UTF-16 units of an id: no id has more than 512 bytes of UTF-8. */
 const MAX_UNITS = 512;
 
@@ -34,9 +32,9 @@ export class Fingerprint {
   high = 0;
 
   // UUIDs have multipliers of their own, so that the short form of a UUID cannot have the sum of another text.
-  #ofUuids = randomFillSync(new Int32Array(LANES * (UUID_WORDS + 1)));
-  #ofTexts = randomFillSync(new Int32Array(LANES * (MAX_UNITS + 1)));
-  #start = randomFillSync(new Int32Array(LANES));
+  #ofUuids = crypto.getRandomValues(new Int32Array(LANES * (UUID_WORDS + 1)));
+  #ofTexts = crypto.getRandomValues(new Int32Array(LANES * (MAX_UNITS + 1)));
+  #start = crypto.getRandomValues(new Int32Array(LANES));
 
   /**
    * Takes the fingerprint of an id. A UUID in lower case with hyphens has the same one as its 16 bytes.

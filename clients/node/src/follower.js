@@ -9,13 +9,11 @@
  * it as an acknowledgement.
  */
 
-import { randomBytes } from 'node:crypto';
-import { setImmediate as breathe } from 'node:timers/promises';
-
 import { refusal } from './connection.js';
 import { NodeError } from './errors.js';
 import { between } from './freshness.js';
 import { MEDIA_TYPE, Page } from './page.js';
+import { breathe, soon } from './soon.js';
 
 /** The delay after a failed read, in milliseconds; doubled up to the maximum. */
 const MIN_RETRY_DELAY = 20;
@@ -46,7 +44,7 @@ const MAX_GRACE = 10_000;
 
 export class Follower {
   /** A random id for each object, so that each process and each worker is a follower of its own. */
-  id = randomBytes(16).toString('base64url');
+  id = crypto.randomUUID();
   /** @type {string | undefined} */
   cursor;
   /** The node's own issuer, once it is known. @type {string | undefined} */
@@ -65,6 +63,10 @@ export class Follower {
   #wait;
   #grace;
   #forgetting = false;
+  /** Whether {@link run} has been called. */
+  #runs = false;
+  /** The delay after the next failure. */
+  #retry = MIN_RETRY_DELAY;
   /** @type {Promise<void> | undefined} */
   #refreshing;
   /** @type {Set<{ resolve: () => void, reject: (error: NodeError) => void }>} */
@@ -90,24 +92,33 @@ export class Follower {
 
   /** Follows until the connection is closed. */
   async run() {
-    let retry = MIN_RETRY_DELAY;
+    this.#runs = true;
     while (!this.#connection.isClosed) {
-      try {
-        // After a failure, or at the start, the follower wants an immediate response.
-        await this.#catchUp(this.isReady && this.failure === undefined ? this.#wait : 0);
-        retry = MIN_RETRY_DELAY;
-        this.#succeeded();
-      } catch (error) {
-        if (this.#connection.isClosed) break;
-        const failure = error instanceof NodeError ? error : new NodeError('ADIEU_ANSWER', 'the feed could not be taken in', { cause: error });
-        this.#failed(failure);
-        // With jitter, so that the followers do not all return at once when the node is back.
-        await this.#connection.pause((failure.isPermanent ? REFUSED_RETRY : retry) * (0.5 + Math.random() / 2));
-        retry = Math.min(retry * 2, MAX_RETRY_DELAY);
-      }
+      // After a failure, or at the start, the follower wants an immediate response.
+      await this.#attempt(this.isReady && this.failure === undefined ? this.#wait : 0);
     }
     for (const { reject } of this.#waiting) reject(new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'));
     this.#waiting.clear();
+  }
+
+  /**
+   * Reads up to the end of the log once. After a failure, waits before it resolves.
+   * @param {number} wait
+   * @param {number} [firstByte]
+   */
+  async #attempt(wait, firstByte) {
+    try {
+      await this.#catchUp(wait, firstByte);
+      this.#retry = MIN_RETRY_DELAY;
+      this.#succeeded();
+    } catch (error) {
+      if (this.#connection.isClosed) return;
+      const failure = error instanceof NodeError ? error : new NodeError('ADIEU_ANSWER', 'the feed could not be taken in', { cause: error });
+      this.#failed(failure);
+      // With jitter, so that the followers do not all return at once when the node is back.
+      await this.#connection.pause((failure.isPermanent ? REFUSED_RETRY : this.#retry) * (0.5 + Math.random() / 2));
+      this.#retry = Math.min(this.#retry * 2, MAX_RETRY_DELAY);
+    }
   }
 
   /**
@@ -171,6 +182,8 @@ export class Follower {
 
   /** @param {number} firstByte */
   async #refresh(firstByte) {
+    // No other read will do it. If the network is slow, the timeout grows with each attempt.
+    if (!this.#runs) return this.#attempt(0, Math.max(firstByte, this.#grace));
     await (this.isReady ? this.#catchUp(0, firstByte) : this.ready()).catch(() => {});
     if (this.#freshness.staleness > this.#settings.maxStaleness) await this.#connection.pause(MIN_RETRY_DELAY);
   }
@@ -262,7 +275,7 @@ export class Follower {
   #forget() {
     if (this.#forgetting || this.#revocations.forgetSome()) return;
     this.#forgetting = true;
-    setImmediate(() => {
+    soon(() => {
       this.#forgetting = false;
       this.#forget();
     });

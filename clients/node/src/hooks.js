@@ -6,6 +6,7 @@
 
 import { UsageError } from './errors.js';
 import { key } from './revocations.js';
+import { soon } from './soon.js';
 
 /** @typedef {import('./revocations.js').Facts} Facts */
 /** @typedef {() => unknown} Callback */
@@ -33,8 +34,8 @@ export class Hooks {
   #touched = new Set();
   /** The issuers of which every watched token may just have been revoked. @type {Set<string>} */
   #touchedIssuers = new Set();
-  /** @type {NodeJS.Immediate | undefined} */
-  #checking;
+  #checking = false;
+  #isClosed = false;
   /** @type {Set<{ callback: Callback }>} */
   #whenStale = new Set();
   /** @type {Set<{ callback: Callback }>} */
@@ -103,7 +104,7 @@ export class Hooks {
   /** Calls nothing any more. */
   close() {
     clearTimeout(this.#looking);
-    clearImmediate(this.#checking);
+    this.#isClosed = true;
     this.#revocations.onAdd = undefined;
   }
 
@@ -114,11 +115,14 @@ export class Hooks {
   }
 
   #checkSoon() {
-    this.#checking ??= setImmediate(() => this.#checkSome());
+    if (this.#checking) return;
+    this.#checking = true;
+    soon(() => this.#checkSome());
   }
 
   #checkSome() {
-    this.#checking = undefined;
+    this.#checking = false;
+    if (this.#isClosed) return;
     for (const issuer of this.#touchedIssuers) {
       for (const watch of this.#watches.get(key('everything', issuer, '')) ?? []) this.#touched.add(watch);
     }
@@ -161,7 +165,8 @@ export class Hooks {
       this.#wasFresh = isFresh;
       this.#look();
       for (const { callback } of [...callbacks]) this.#call(callback);
-    }, this.#wasFresh ? Math.max(1, Math.min(this.#left + 1, FRESH_INTERVAL)) : STALE_INTERVAL).unref();
+    }, this.#wasFresh ? Math.max(1, Math.min(this.#left + 1, FRESH_INTERVAL)) : STALE_INTERVAL);
+    this.#looking.unref?.();
   }
 
   /** @param {Callback} callback */

@@ -1,14 +1,14 @@
 export { Blocklist } from './blocklist.js';
-export { tokenIdOf } from './claims.js';
 export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError, TokenError, UsageError } from './errors.js';
 export { readiness } from './readiness.js';
+export { tokenIdOf } from './token-id.js';
 export { Verifier } from './verifier.js';
 
 /** @typedef {import('./settings.js').Options} Options */
-/** @typedef {import('./blocklist.js').Claims} Claims */
-/** @typedef {import('./blocklist.js').RevokeOptions} RevokeOptions */
-/** @typedef {import('./blocklist.js').Revoked} Revoked */
-/** @typedef {import('./blocklist.js').Status} Status */
+/** @typedef {import('./blocklist-base.js').Claims} Claims */
+/** @typedef {import('./blocklist-base.js').RevokeOptions} RevokeOptions */
+/** @typedef {import('./blocklist-base.js').Revoked} Revoked */
+/** @typedef {import('./blocklist-base.js').Status} Status */
 /** @typedef {import('./events.js').Event} Event */
 /** @typedef {import('./errors.js').NodeErrorCode} NodeErrorCode */
 /** @typedef {import('./errors.js').TokenErrorReason} TokenErrorReason */

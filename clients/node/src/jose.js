@@ -1,11 +1,12 @@
 /** The integration for jose: `assertGood(blocklist, await jwtVerify(token, keys, options), { token })`. */
 
+import { SKEW } from './acceptance.js';
 import { RevokedError } from './errors.js';
 import { ACCESS, checked } from './kind.js';
-import { SKEW, isGood } from './refusals.js';
+import { isGood } from './refusals.js';
 
 /** @typedef {import('./blocklist.js').Blocklist} Blocklist */
-/** @typedef {import('./blocklist.js').Claims} Claims */
+/** @typedef {import('./blocklist-base.js').Claims} Claims */
 
 /**
  * Asserts that a token that jose has verified is of the right kind and not revoked. A payload without `jti` gets an id that is the same

@@ -7,11 +7,8 @@
  *    more than one every few seconds, so that invented ids do not cause more.
  */
 
-import { setMaxListeners } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
-
 import { NodeError, UsageError } from './errors.js';
-import { agentFor, exchange } from './exchange.js';
+import { agentFor, exchange, pause } from './exchange.js';
 import { KeySet } from './keys.js';
 
 /** How long an answer is used in milliseconds: if it does not say, at least, and at most. */
@@ -69,7 +66,6 @@ export class KeyFollower {
     this.#emit = emit;
     this.#onChange = onChange;
     this.#agent = agentFor(target);
-    setMaxListeners(0, this.#closing.signal);
     void this.#run();
   }
 
@@ -172,9 +168,4 @@ export class KeyFollower {
     this.current = keys && new KeySet(keys.keys.map((key) => before?.keys.find((old) => old.equals(key)) ?? key));
     this.#onChange();
   }
-}
-
-/** @param {number} milliseconds @param {AbortSignal} signal */
-async function pause(milliseconds, signal) {
-  await sleep(Math.max(milliseconds, 0), undefined, { ref: false, signal }).catch(() => {});
 }

@@ -1,16 +1,14 @@
 /** A node in this process, for an application's own tests: the same rules, without a network. */
 
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 import { claimId } from './claims.js';
 import { NodeError } from './errors.js';
+import { pause } from './exchange.js';
 import { writePage } from './page-writer.js';
+import { IN_MEMORY } from './settings.js';
 
 /** @typedef {import('./page.js').Entry} Entry */
-
-/** The URL of a blocklist without a server. */
-export const IN_MEMORY = 'memory:';
 
 /** The node's own issuer. */
 const ISSUER = 'adieu';
@@ -48,8 +46,8 @@ export class MemoryNode {
   }
 
   /** @param {number} milliseconds */
-  async pause(milliseconds) {
-    await sleep(milliseconds, undefined, { ref: false, signal: this.#closing.signal }).catch(() => {});
+  pause(milliseconds) {
+    return pause(milliseconds, this.#closing.signal);
   }
 
   /**

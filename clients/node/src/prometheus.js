@@ -9,7 +9,7 @@ import { Counter, Gauge, register as globalRegister } from 'prom-client';
  */
 export function collect(blocklist, register = globalRegister) {
   const registers = [register];
-  /** @param {string} name @param {string} help @param {(status: import('./blocklist.js').Status) => number} value */
+  /** @param {string} name @param {string} help @param {(status: import('./blocklist-base.js').Status) => number} value */
   const gauge = (name, help, value) =>
     new Gauge({
       name,
@@ -19,7 +19,7 @@ export function collect(blocklist, register = globalRegister) {
         this.set(value(blocklist.status()));
       },
     });
-  /** @param {string} name @param {string} help @param {(status: import('./blocklist.js').Status) => number} value */
+  /** @param {string} name @param {string} help @param {(status: import('./blocklist-base.js').Status) => number} value */
   const counter = (name, help, value) =>
     new Counter({
       name,

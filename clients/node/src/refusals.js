@@ -1,8 +1,8 @@
 /** The responses to rejected tokens, identical to a node's. */
 
-import { tokenIdOf } from './claims.js';
+import { requireAcceptable } from './acceptance.js';
 import { InvalidClaimsError, RevokedError, TOKEN_REFUSALS } from './errors.js';
-import { isOneOf } from './kind.js';
+import { tokenIdOf } from './token-id.js';
 
 /** @typedef {import('./errors.js').Refusal} Refusal */
 
@@ -23,27 +23,20 @@ export function bearerToken(request) {
   return /^Bearer +([^ ]+) *$/i.exec(request.headers.authorization ?? '')?.[1];
 }
 
-/** How many seconds the clock of an issuer may be ahead by default, as at a node. */
-export const SKEW = 3;
-
 /**
- * Returns whether a verified token is accepted: it is of one of these kinds, and not revoked. Claims without `jti` get an id that is the
+ * Returns whether a verified token is accepted: {@link requireAcceptable}, and not revoked. Claims without `jti` get an id that is the
  * same everywhere, so that the token can be revoked.
- *
- * A token that was issued further in the future than `skew` is rejected, because a cut-off of its subject would not cover it.
  * @param {import('./blocklist.js').Blocklist} blocklist
  * @param {readonly string[]} types
  * @param {unknown} header
- * @param {import('./blocklist.js').Claims} claims
+ * @param {import('./blocklist-base.js').Claims} claims
  * @param {string | undefined} token
  * @param {number} skew
  */
 export function isGood(blocklist, types, header, claims, token, skew) {
-  if (!isOneOf(types, header, claims)) throw new InvalidClaimsError('the token is of another kind');
+  requireAcceptable(types, header, claims, skew);
   if (typeof claims === 'object' && claims?.jti === undefined && token !== undefined) claims.jti = tokenIdOf(token);
-  const isRevoked = blocklist.isRevoked(claims, undefined, Object(header).kid);
-  if (Number(claims.iat) > Date.now() / 1000 + skew) throw new InvalidClaimsError('the token is from the future');
-  return !isRevoked;
+  return !blocklist.isRevoked(claims, undefined, Object(header).kid);
 }
 
 /**

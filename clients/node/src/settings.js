@@ -1,9 +1,9 @@
-/** Checks the settings of a blocklist, and completes them from the environment. */
-
-import { readFileSync } from 'node:fs';
+/** Checks the settings of a blocklist. */
 
 import { UsageError } from './errors.js';
-import { IN_MEMORY } from './memory-node.js';
+
+/** The URL of a blocklist without a server. */
+export const IN_MEMORY = 'memory:';
 
 /**
  * @typedef {object} Options
@@ -36,15 +36,22 @@ export const MAX_STALENESS = 86_400_000;
 const MAX_STALE_TIMEOUT = 60_000;
 
 /**
+ * Returns a setting that was not given; undefined if the runtime has no other source of settings.
+ * @typedef {(name: 'url' | 'clientId' | 'secret') => string | undefined} Fallback
+ */
+
+/**
  * Returns the settings with their defaults.
  * @param {Options} options
+ * @param {Fallback} fallback
  * @throws {UsageError} when one is missing or invalid
  */
-export function settingsOf(options) {
+export function settingsOf(options, fallback) {
   const { maxStaleness = 2000, stalePolicy = 'reject', staleTimeout = 0, issuer, subjectClaim = 'sub', lifetime } = options;
   const { unref = true, onEvent } = options;
-  const url = options.url ?? variable('url', 'ADIEU_URL');
-  const { clientId, secret } = url === IN_MEMORY ? { clientId: '', secret: '' } : credentialsOf(options);
+  const url = options.url ?? fallback('url');
+  if (url === undefined) throw new UsageError('url: must be given');
+  const { clientId, secret } = url === IN_MEMORY ? { clientId: '', secret: '' } : credentialsOf(options, fallback);
   if (lifetime !== undefined && !(Number.isFinite(lifetime) && lifetime > 0)) {
     throw new UsageError('lifetime: must be a number of milliseconds');
   }
@@ -60,30 +67,15 @@ export function settingsOf(options) {
   return { url, clientId, secret, maxStaleness, stalePolicy, staleTimeout, issuer, subjectClaim, lifetime, unref, onEvent };
 }
 
-/** @param {Options} options */
-function credentialsOf(options) {
-  const clientId = options.clientId ?? variable('clientId', 'ADIEU_CLIENT');
+/** @param {Options} options @param {Fallback} fallback */
+function credentialsOf(options, fallback) {
+  const clientId = options.clientId ?? fallback('clientId');
   if (typeof clientId !== 'string' || !clientId || clientId.includes(':')) {
     throw new UsageError('clientId: must be the name of a client');
   }
-  const written = options.secret ?? secretOfEnvironment();
+  const written = options.secret ?? fallback('secret');
   // A file may have a byte order mark before the secret, and a line ending after it.
   const secret = typeof written === 'string' && written.replace(/^\uFEFF|[\r\n]+$/g, '');
   if (!secret) throw new UsageError('secret: must be the secret of the client');
   return { clientId, secret };
-}
-
-/**
- * @param {string} setting
- * @param {string} name
- */
-function variable(setting, name) {
-  const value = process.env[name];
-  if (value === undefined) throw new UsageError(`${setting}: must be given, or ${name} set`);
-  return value;
-}
-
-function secretOfEnvironment() {
-  const path = process.env.ADIEU_SECRET_FILE;
-  return path === undefined ? variable('secret', 'ADIEU_SECRET') : readFileSync(path, 'utf8');
 }

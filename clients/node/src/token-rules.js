@@ -1,9 +1,10 @@
 /** The rules that the claims of an authentic token must satisfy, in the order in which a node checks them. */
 
-import { date, subjectOf, text, tokenIdOf } from './claims.js';
+import { SKEW } from './acceptance.js';
+import { date, subjectOf, text } from './claims.js';
 import { InvalidClaimsError, TokenError, UsageError } from './errors.js';
 import { CLAIMS, kindOf } from './kind.js';
-import { SKEW } from './refusals.js';
+import { tokenIdOf } from './token-id.js';
 
 /** @typedef {import('./header.js').Kind} Kind */
 /** @typedef {import('./header.js').Header} Header */
@@ -30,7 +31,7 @@ const MAX_LEEWAY = 60;
 /**
  * The facts of a token that do not change: `claims` are those that a revocation can match.
  * @typedef {object} Facts
- * @property {import('./blocklist.js').Claims & { exp: number }} claims
+ * @property {import('./blocklist-base.js').Claims & { exp: number }} claims
  * @property {number} begins the later one of `nbf` and `iat`; 0 if both are missing
  * @property {readonly string[] | undefined} audience
  * @property {Kind} kind

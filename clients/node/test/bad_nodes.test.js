@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 
+import * as edge from '../src/edge.js';
 import { Blocklist } from '../src/index.js';
 import { writePage } from '../src/page-writer.js';
 import { eventually } from './support/node.js';
@@ -17,12 +18,15 @@ const ENTRY = { issuer: 'adieu', kind: /** @type {const} */ ('token'), id: 'know
 const GOOD = writePage([ENTRY], { flags: 3 });
 const BOMB = gzipSync(Buffer.alloc(64 * 1024 * 1024));
 
+const CLIENTS = { Node: Blocklist, 'the edge': edge.Blocklist };
+
 /**
  * Starts a node whose first answer is good, and which then answers as given. Returns a blocklist that has read the first one.
  * @param {TestContext} t
  * @param {Answer} answer
+ * @param {typeof CLIENTS[keyof typeof CLIENTS]} [Client]
  */
-async function followed(t, answer) {
+async function followed(t, answer, Client = Blocklist) {
   let isFirst = true;
   const url = await serve(t, (request, response) => {
     if (isFirst) response.end(GOOD);
@@ -31,11 +35,12 @@ async function followed(t, answer) {
   });
   /** @type {import('../src/index.js').Event[]} */
   const events = [];
-  const blocklist = new Blocklist({
+  const blocklist = new Client({
     url,
     clientId: 'a',
     secret: 'b',
     maxStaleness: 200,
+    ...(Client === edge.Blocklist && { staleTimeout: 10_000 }),
     onEvent: (event) => void events.push(event),
   });
   t.after(() => blocklist.close());
@@ -43,7 +48,7 @@ async function followed(t, answer) {
   return { blocklist, events };
 }
 
-/** @param {Blocklist} blocklist */
+/** @param {Blocklist | edge.Blocklist} blocklist */
 function isStale(blocklist) {
   try {
     blocklist.isRevoked({ jti: 'another', exp });
@@ -88,11 +93,14 @@ const BAD = {
   'one byte after another': [dripping(Buffer.concat([GOOD, Buffer.alloc(100_000)])), 'ADIEU_TIMEOUT'],
 };
 
-for (const [what, [answer, code]] of Object.entries(BAD)) {
-  test(`${what}: refused, reported once, and known revocations are kept`, async (t) => {
-    const { blocklist, events } = await followed(t, answer);
+for (const [client, Client] of Object.entries(CLIENTS)) for (const [what, [answer, code]] of Object.entries(BAD)) {
+  test(`${what}, for ${client}: refused, reported once, and known revocations are kept`, async (t) => {
+    const { blocklist, events } = await followed(t, answer, Client);
     await eventually(() => isStale(blocklist), 'it becomes stale');
-    await eventually(() => blocklist.status().failure, 'it knows why');
+    await eventually(async () => {
+      await blocklist.fresh();
+      return blocklist.status().failure;
+    }, 'it knows why');
     assert.equal(/** @type {{ code?: string } | undefined} */ (blocklist.status().failure)?.code, code);
     assert.equal(blocklist.isRevoked({ jti: 'known', exp }), true);
     const failing = events.filter(({ type }) => type === 'failing');

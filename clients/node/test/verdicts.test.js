@@ -14,6 +14,7 @@ import { expressjwt } from 'express-jwt';
 import fastify from 'fastify';
 import { errors, jwtVerify } from 'jose';
 
+import * as edge from '../src/edge.js';
 import * as forExpress from '../src/express-jwt.js';
 import * as forFastify from '../src/fastify-jwt.js';
 import { Verifier, tokenIdOf } from '../src/index.js';
@@ -67,6 +68,7 @@ const SKIPPED = {
     'no subject': MISSING,
   },
   jose: { ...SKIPPED_EVERYWHERE },
+  'jose, at the edge': { ...SKIPPED_EVERYWHERE },
 };
 
 /** What signs for an issuer. @typedef {{ algorithm: string, privateKey: import('node:crypto').KeyLike, publicKey: string }} Keys */
@@ -138,7 +140,7 @@ async function inForce(t, keysOf = ofTheTable) {
     assert.ok(blocklist);
     return blocklist;
   };
-  return { signed, blocklistOf, publicKeyOf: (/** @type {string} */ issuer) => of(issuer).publicKey };
+  return { node, signed, blocklistOf, publicKeyOf: (/** @type {string} */ issuer) => of(issuer).publicKey };
 }
 
 test('isRevoked says what the table says', async (t) => {
@@ -157,9 +159,12 @@ test('isRevoked says what the table says', async (t) => {
   assert.equal(asked, rows.filter((row) => row.is_revoked !== undefined).length);
 });
 
-test('the id of a token without jti is the one in the table', () => {
+test('the id of a token without jti is the one in the table', async () => {
   assert.ok(table.token_ids.length > 0);
-  for (const { token, token_id: id } of table.token_ids) assert.equal(tokenIdOf(token), id);
+  for (const { token, token_id: id } of table.token_ids) {
+    assert.equal(tokenIdOf(token), id);
+    assert.equal(await edge.tokenIdOf(token), id);
+  }
 });
 
 test('a text that is not a signed token has no id', () => {
@@ -226,7 +231,7 @@ const SETTINGS = {
 
 /** @typedef {(token: string) => Promise<number>} Ask resolves with the status */
 
-/** What applications are made for each issuer. @type {Record<string, (t: import('node:test').TestContext, blocklist: import('../src/index.js').Blocklist, issuer: string, key: string) => Promise<Ask>>} */
+/** What applications are made for each issuer. @type {Record<string, (t: import('node:test').TestContext, blocklist: import('../src/index.js').Blocklist, issuer: string, key: string, node: Node) => Promise<Ask>>} */
 const APPLICATIONS = {
   async '@fastify/jwt'(t, blocklist, issuer, key) {
     const app = fastify();
@@ -270,26 +275,42 @@ const APPLICATIONS = {
   },
 
   async jose(_, blocklist, issuer, pem) {
-    const key = createPublicKey(pem);
-    const { accept_missing_issuer: isNameless } = table.issuers[issuer].settings;
-    const options = {
-      algorithms: ['EdDSA'],
-      requiredClaims: requiredClaims(issuer),
-      ...(!isNameless && { issuer }),
-      ...(isStrict(issuer) && { typ: 'at+jwt' }),
-    };
-    return async (token) => {
-      try {
-        assertGood(blocklist, await jwtVerify(token, key, options), { token });
-        return 200;
-      } catch (error) {
-        // Errors of jose have no status; no other error is thrown.
-        if (error instanceof errors.JOSEError) return 401;
-        return /** @type {{ status?: number }} */ (error).status ?? 500;
-      }
-    };
+    return askJose(issuer, pem, (verified, token) => assertGood(blocklist, verified, { token }));
+  },
+
+  async 'jose, at the edge'(_, _blocklist, issuer, pem, node) {
+    const clientId = `edge-${issuers.indexOf(issuer)}`;
+    const blocklist = new edge.Blocklist({ url: node.url, clientId, secret: node.addClient(clientId), issuer });
+    return askJose(issuer, pem, (verified, token) => edge.assertGood(blocklist, verified, { token }));
   },
 };
+
+/**
+ * @param {string} issuer
+ * @param {string} pem
+ * @param {(verified: import('jose').JWTVerifyResult, token: string) => unknown} assertGood
+ * @returns {Ask}
+ */
+function askJose(issuer, pem, assertGood) {
+  const key = createPublicKey(pem);
+  const { accept_missing_issuer: isNameless } = table.issuers[issuer].settings;
+  const options = {
+    algorithms: ['EdDSA'],
+    requiredClaims: requiredClaims(issuer),
+    ...(!isNameless && { issuer }),
+    ...(isStrict(issuer) && { typ: 'at+jwt' }),
+  };
+  return async (token) => {
+    try {
+      await assertGood(await jwtVerify(token, key, options), token);
+      return 200;
+    } catch (error) {
+      // Errors of jose have no status; no other error is thrown.
+      if (error instanceof errors.JOSEError) return 401;
+      return /** @type {{ status?: number }} */ (error).status ?? 500;
+    }
+  };
+}
 
 /** @param {string} issuer */
 function requiredClaims(issuer) {
@@ -305,10 +326,10 @@ function isStrict(issuer) {
 
 for (const [name, make] of Object.entries(APPLICATIONS)) {
   test(`the integration for ${name} accepts the good tokens of the table, and no others`, async (t) => {
-    const { signed, blocklistOf, publicKeyOf } = await inForce(t, name === 'express-jwt' ? es256 : ofTheTable);
+    const { node, signed, blocklistOf, publicKeyOf } = await inForce(t, name === 'express-jwt' ? es256 : ofTheTable);
     /** @type {Record<string, Ask>} */
     const ask = {};
-    for (const issuer of issuers) ask[issuer] = await make(t, blocklistOf(issuer), issuer, publicKeyOf(issuer));
+    for (const issuer of issuers) ask[issuer] = await make(t, blocklistOf(issuer), issuer, publicKeyOf(issuer), node);
     const skipped = SKIPPED[name] ?? {};
     const names = new Set(rows.map(({ name }) => name));
     for (const name of Object.keys(skipped)) assert.ok(names.has(name), `a row that is no longer there: ${name}`);

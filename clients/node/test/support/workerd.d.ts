@@ -1,0 +1,5 @@
+/** The path of the program. */
+declare module 'workerd' {
+  const workerd: { default: string };
+  export default workerd;
+}
