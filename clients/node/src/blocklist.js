@@ -1,4 +1,5 @@
 import { BlocklistBase } from './blocklist-base.js';
+import { filesOf } from './certificates.js';
 import { Connection } from './connection.js';
 import { fromEnvironment } from './environment.js';
 import { transportFor } from './exchange.js';
@@ -6,10 +7,12 @@ import { MemoryNode } from './memory-node.js';
 import { IN_MEMORY, settingsOf } from './settings.js';
 import { tokenIdOf } from './token-id.js';
 
-/** @typedef {import('./settings.js').Options} Options */
+/** @typedef {import('./settings.js').Options & import('./certificates.js').Files} Options */
 
 /** Follows an Adieu node in the background. What it guarantees: {@link BlocklistBase}. */
 export class Blocklist extends BlocklistBase {
+  #files;
+
   /**
    * @param {Options} [options]
    * @throws {import('./errors.js').UsageError} when one is missing or invalid
@@ -17,8 +20,17 @@ export class Blocklist extends BlocklistBase {
   constructor(options = {}) {
     const settings = settingsOf(options, fromEnvironment);
     const { url, clientId, secret } = settings;
-    const connection = url === IN_MEMORY ? new MemoryNode() : new Connection(url, clientId, secret, transportFor);
+    const files = filesOf(options);
+    /** @param {URL} base */
+    const transport = (base) => transportFor(base, files);
+    const connection = url === IN_MEMORY ? new MemoryNode() : new Connection(url, clientId, secret, transport);
     super(settings, { connection, follows: true, tokenIdOf });
+    this.#files = files;
+  }
+
+  /** The files of TLS connections to the node. */
+  get files() {
+    return this.#files;
   }
 
   /**

@@ -9,6 +9,7 @@ import http from 'node:http';
 import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { CertifiedAgent } from './certificates.js';
 import { BODY_TIME, failed } from './connection.js';
 import { NodeError } from './errors.js';
 
@@ -17,10 +18,11 @@ import { NodeError } from './errors.js';
 /**
  * Returns the transport of Node to a URL, which keeps connections open.
  * @param {URL} url
+ * @param {import('./certificates.js').Files} files
  * @returns {import('./connection.js').Transport}
  */
-export function transportFor(url) {
-  const agent = agentFor(url);
+export function transportFor(url, files) {
+  const agent = agentFor(url, files);
   return {
     exchange: (target, request) => exchange(target, { ...request, agent }),
     pause,
@@ -42,11 +44,11 @@ export async function pause(milliseconds, signal) {
 /**
  * Returns an agent that keeps connections to a URL open.
  * @param {URL} url
+ * @param {import('./certificates.js').Files} [files]
  * @returns {http.Agent}
  */
-export function agentFor(url) {
-  const { Agent } = url.protocol === 'https:' ? https : http;
-  return new Agent({ keepAlive: true });
+export function agentFor(url, files = {}) {
+  return url.protocol === 'https:' ? new CertifiedAgent(files) : new http.Agent({ keepAlive: true });
 }
 
 /**

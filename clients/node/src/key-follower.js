@@ -56,8 +56,9 @@ export class KeyFollower {
    * @param {import('./keys.js').Algorithm | undefined} rsa the algorithm of RSA keys that name none
    * @param {(event: import('./events.js').Event) => void} emit
    * @param {() => void} onChange called after `current` has changed
+   * @param {import('./certificates.js').Files} [files]
    */
-  constructor(url, rsa, emit, onChange) {
+  constructor(url, rsa, emit, onChange, files) {
     const target = URL.canParse(String(url)) ? new URL(url) : undefined;
     if (target?.protocol !== 'http:' && target?.protocol !== 'https:') throw new UsageError('keysUrl: must be an http or https URL');
     if (target.username || target.password) throw new UsageError('keysUrl: must have no credentials');
@@ -65,7 +66,7 @@ export class KeyFollower {
     this.#rsa = rsa;
     this.#emit = emit;
     this.#onChange = onChange;
-    this.#agent = agentFor(target);
+    this.#agent = agentFor(target, files);
     void this.#run();
   }
 

@@ -91,7 +91,7 @@ export async function spawnServer(binary, env) {
     child.once('error', reject);
     child.once('exit', (code) => reject(new Error(`${binary} ended with ${code}`)));
     lines.on('line', (line) => {
-      const address = /http:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0];
+      const address = /https?:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0];
       if (address) resolve(address);
     });
   });

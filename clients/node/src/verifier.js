@@ -73,6 +73,7 @@ export class Verifier {
             isAlgorithm(algorithm) ? algorithm : undefined,
             emitter(others.onEvent),
             () => this.#forgetKeys(),
+            keysUrl === undefined ? this.blocklist.files : {},
           );
     } catch (error) {
       this.close();

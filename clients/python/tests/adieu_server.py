@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import threading
 import urllib.error
@@ -41,10 +42,12 @@ class Server:
     settings: dict[str, str]
     port: int = 0
     process: "subprocess.Popen[str] | None" = None
+    tls: ssl.SSLContext | None = None
+    """Trusts the certificate of the server, if its settings have one."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Starts the server on a free port, and waits until it is ready."""
@@ -57,8 +60,8 @@ class Server:
         stdout = self.process.stdout
         assert stdout is not None
         for line in stdout:
-            if "http://127.0.0.1:" in line:
-                digits = line.split("http://127.0.0.1:")[1]
+            if "://127.0.0.1:" in line:
+                digits = line.split("://127.0.0.1:")[1]
                 self.port = int(digits[: next((i for i, c in enumerate(digits) if not c.isdigit()), None)])
                 break
         else:
@@ -117,7 +120,7 @@ class Server:
         if basic is not None:
             request.add_header("Authorization", f"Basic {basic}")
         try:
-            with urllib.request.urlopen(request, timeout=TEST_TIMEOUT) as response:
+            with urllib.request.urlopen(request, timeout=TEST_TIMEOUT, context=self.tls) as response:
                 content = response.read()
                 return response.status, json.loads(content) if content else None
         except urllib.error.HTTPError as error:

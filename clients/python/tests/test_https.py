@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from adieu import Blocklist, StaleError, UnavailableError, Verifier
+from adieu import Blocklist, RefusedError, StaleError, UnavailableError, Verifier
 
 Follow = Callable[..., Blocklist]
 
@@ -145,6 +145,33 @@ def test_a_server_that_demands_a_certificate_gets_it_for_everything(
             with pytest.raises(StaleError):
                 jti in refused  # noqa: B015
             refused.close()
+
+
+def test_a_node_that_requires_certificates_of_clients_gets_one(follow: Follow, tmp_path: Path) -> None:
+    certificate, ours, another = (a_certificate(tmp_path, holder) for holder in ("127.0.0.1", "shop", "another"))
+    settings = {"ADIEU_TLS_CERTIFICATE": str(certificate), "ADIEU_TLS_KEY": str(certificate)}
+    settings["ADIEU_TLS_CLIENT_CA"] = str(ours)
+    server = Server(tmp_path / "data", settings, tls=ssl.create_default_context(cafile=str(certificate)))
+    server.start()
+    try:
+        client = server.add_client("shop")
+        trusting = {"ca_file": certificate, "certificate_file": ours}
+        blocklist = follow(server.url, client, **trusting, start_timeout=TEST_TIMEOUT)
+        jti = new_id()
+        blocklist.add(jti)
+        assert jti in blocklist
+        blocklist.close()
+
+        without = follow(server.url, client, ca_file=certificate, ready=False, start_timeout=0)
+        with pytest.raises(RefusedError, match="A client certificate is required"):
+            without.add(new_id())
+        without.close()
+        wrong = follow(server.url, client, ca_file=certificate, certificate_file=another, ready=False, start_timeout=0)
+        with pytest.raises(UnavailableError):
+            wrong.add(new_id())
+        wrong.close()
+    finally:
+        server.stop()
 
 
 def test_certificates_that_can_not_be_read_are_refused_when_it_is_made(tmp_path: Path) -> None:

@@ -297,9 +297,14 @@ impl Remote {
                 self.name.escape_debug()
             )),
             StatusCode::FORBIDDEN => {
-                Error::Unauthorized(format!("the node does not let the client `{}` do this", self.name.escape_debug()))
+                let said = said(answer.body());
+                let why = if said.is_empty() { String::new() } else { format!(": {said}") };
+                let name = self.name.escape_debug();
+                Error::Unauthorized(format!("the node does not let the client `{name}` do this{why}"))
             }
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Error::Unsupported(reason(answer.body())),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+                Error::Unsupported(format!("the node rejects the request: {}", said(answer.body())))
+            }
             _ => return Err(Error::unavailable(format!("the node answered with status {}", status.as_u16()))),
         };
         // Logged once, not with every attempt: the follower keeps retrying.
@@ -317,7 +322,7 @@ fn continues(page: &Page, after: Option<&Cursor>) -> bool {
 }
 
 /// Returns the node's error message, shortened.
-fn reason(body: &[u8]) -> String {
+fn said(body: &[u8]) -> String {
     const MAX_REASON_BYTES: usize = 300;
     let said = serde_json::from_slice(body).ok().and_then(|refused: Refused| match refused.errors {
         Some(errors) => Some(errors.to_string()),
@@ -325,8 +330,7 @@ fn reason(body: &[u8]) -> String {
     });
     let said: String = said.unwrap_or_default().chars().take(MAX_REASON_BYTES).collect();
     // The message must fit on one line of a log.
-    let said = said.replace(char::is_control, " ");
-    format!("the node rejects the request: {said}")
+    said.replace(char::is_control, " ")
 }
 
 #[async_trait]

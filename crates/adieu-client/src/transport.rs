@@ -1,12 +1,16 @@
 //! How requests are sent to another process: by [`Http`], or by another transport in a test.
 
-use std::{fmt, time::Duration};
+mod renewed;
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{Request, Response};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Url, redirect};
 
 use adieu::{Chain, Error};
+
+use renewed::Renewed;
 
 /// The timeout of a connection attempt, for a network that works and an address without a host. The timeout of the whole
 /// request covers a lost network.
@@ -31,8 +35,12 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 /// HTTP and HTTPS, with the system's trusted certificates. It follows no redirects, which could send a secret elsewhere, and
 /// uses no proxy.
 #[derive(Debug, Clone)]
-pub struct Http {
-    client: Client,
+pub struct Http(Connections);
+
+#[derive(Debug, Clone)]
+enum Connections {
+    Fixed(Client),
+    Renewed(Arc<Renewed>),
 }
 
 impl Http {
@@ -41,7 +49,7 @@ impl Http {
     /// # Errors
     /// If TLS cannot be set up on this system.
     pub fn new() -> Result<Self, Error> {
-        Self::from_builder(Client::builder())
+        pool(Client::builder()).map(|client| Self(Connections::Fixed(client)))
     }
 
     /// Creates a connection pool that trusts only the certificate authorities in `roots`, and identifies itself with the
@@ -50,30 +58,49 @@ impl Http {
     /// # Errors
     /// [`Error::InvalidSetting`] if they cannot be read.
     pub fn with_certificates(roots: &[u8], identity: Option<&[u8]>) -> Result<Self, Error> {
-        let unreadable = |setting| move |error: reqwest::Error| Error::setting(setting, Chain(&error).to_string());
+        certified_pool(Some(roots), identity).map(|client| Self(Connections::Fixed(client)))
+    }
+
+    /// Like [`with_certificates`](Self::with_certificates), with files, which are read again every ten seconds while requests are sent:
+    /// a renewed certificate is used for the connections that are opened afterwards. Files that cannot be used, or that do not belong
+    /// together, as between the writes of two files, change nothing; that is logged once.
+    ///
+    /// Without `roots`, the system's trusted certificates are used. `identity` has one file with the certificate and its private key, or
+    /// two; without files, this process has no certificate.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] if a file cannot be read or used.
+    pub fn with_certificate_files(roots: Option<PathBuf>, identity: Vec<PathBuf>) -> Result<Self, Error> {
+        Renewed::read(roots, identity).map(|renewed| Self(Connections::Renewed(Arc::new(renewed))))
+    }
+}
+
+fn pool(builder: ClientBuilder) -> Result<Client, Error> {
+    builder
+        .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
+        .build()
+        .map_err(|error| Error::Unsupported(format!("HTTP can't be used: {}", Chain(&error))))
+}
+
+fn certified_pool(roots: Option<&[u8]>, identity: Option<&[u8]>) -> Result<Client, Error> {
+    let unreadable = |setting| move |error: reqwest::Error| Error::setting(setting, Chain(&error).to_string());
+    let mut builder = Client::builder();
+    if let Some(roots) = roots {
         let roots = Certificate::from_pem_bundle(roots).map_err(unreadable("roots"))?;
         if roots.is_empty() {
             return Err(Error::setting("roots", "there is no certificate"));
         }
-        let mut builder = Client::builder().tls_certs_only(roots);
-        if let Some(identity) = identity {
-            builder = builder.identity(Identity::from_pem(identity).map_err(unreadable("identity"))?);
-        }
-        Self::from_builder(builder)
+        builder = builder.tls_certs_only(roots);
     }
-
-    fn from_builder(builder: ClientBuilder) -> Result<Self, Error> {
-        let client = builder
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(CONNECT)
-            .pool_idle_timeout(IDLE)
-            .build()
-            .map_err(|error| Error::Unsupported(format!("HTTP can't be used: {}", Chain(&error))))?;
-        Ok(Self { client })
+    if let Some(identity) = identity {
+        builder = builder.identity(Identity::from_pem(identity).map_err(unreadable("identity"))?);
     }
+    pool(builder)
 }
 
 #[async_trait]
@@ -81,7 +108,11 @@ impl Transport for Http {
     async fn send(&self, request: Request<Vec<u8>>, max_body: usize) -> Result<Response<Vec<u8>>, Error> {
         let (head, body) = request.into_parts();
         let url = parse_url(&head.uri.to_string())?;
-        let mut request = self.client.request(head.method, url).headers(head.headers);
+        let client = match &self.0 {
+            Connections::Fixed(client) => client.clone(),
+            Connections::Renewed(renewed) => renewed.client().await,
+        };
+        let mut request = client.request(head.method, url).headers(head.headers);
         if !body.is_empty() {
             request = request.body(body);
         }

@@ -290,6 +290,7 @@ async fn why_a_node_refuses_is_said() {
     for (status, body, expected) in [
         (401, json!({}), "the node does not know the client `orders` with this secret"),
         (403, json!({}), "the node does not let the client `orders` do this"),
+        (403, json!({"message": "Never."}), "the node does not let the client `orders` do this: Never."),
         (
             422,
             json!({"errors": {"max_staleness": ["Must not be greater than 2000.\n"]}}),

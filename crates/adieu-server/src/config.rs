@@ -91,6 +91,13 @@ pub struct Settings {
     #[config(env = "ADIEU_TLS_KEY", deserialize_with = text)]
     pub tls_key: Option<PathBuf>,
 
+    /// The file with the certificates of the authorities that issue certificates to clients, in PEM. With it, the server asks for a
+    /// certificate at its TCP addresses and ends the handshake if that is not from these authorities or has expired. A request with the
+    /// secret of a client (followers, relays, introspection) gets 403 without a certificate: a stolen secret alone is of no use. Browsers
+    /// and proxies need none. Not set: no certificates are asked for.
+    #[config(env = "ADIEU_TLS_CLIENT_CA", deserialize_with = text)]
+    pub tls_client_ca: Option<PathBuf>,
+
     /// The address and port to serve `GET /metrics` on, for Prometheus. Not set: metrics are not served. The address is
     /// separate, because the metrics are not for clients, and so that they can be read when clients have used up all
     /// connections. There is no authentication: use an address that only the monitoring reaches, such as "127.0.0.1:9464".
@@ -242,6 +249,19 @@ pub struct Settings {
     /// The file with the secret of that client. Not set: the secret is in the environment, as ADIEU_FOLLOW_SECRET.
     #[config(env = "ADIEU_FOLLOW_SECRET_FILE", deserialize_with = text)]
     pub follow_secret_file: Option<PathBuf>,
+
+    /// The file with the authorities of the node's certificate, in PEM, which are then the only trusted ones. Not set: those of the system.
+    #[config(env = "ADIEU_FOLLOW_CA", deserialize_with = text)]
+    pub follow_ca: Option<PathBuf>,
+
+    /// The file with the certificate of this server as a client of the node, in PEM, if the node has `tls_client_ca`; `follow_key` is needed
+    /// too. These files and `follow_ca` are read again, so that a renewed certificate needs no restart.
+    #[config(env = "ADIEU_FOLLOW_CERTIFICATE", deserialize_with = text)]
+    pub follow_certificate: Option<PathBuf>,
+
+    /// The file with the private key of that certificate, in PEM.
+    #[config(env = "ADIEU_FOLLOW_KEY", deserialize_with = text)]
+    pub follow_key: Option<PathBuf>,
 
     /// Whether strangers may register: "open", "invite" (once with each invitation of an administrator), or "closed" (users are then added
     /// with `adieu user add`). Not set: "open" while

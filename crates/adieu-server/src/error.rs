@@ -52,6 +52,9 @@ pub enum ApiError {
     /// There is no such client with this secret, or there are no credentials; the response does not tell which.
     #[error("invalid client credentials")]
     InvalidClient,
+    /// The client was asked for a certificate and has presented none.
+    #[error("the client has no certificate")]
+    CertificateRequired,
     /// The client is authenticated but lacks this capability.
     #[error("the client may not {0}")]
     ClientMayNot(Capability),
@@ -209,6 +212,7 @@ impl ApiError {
             | Self::AdminOnly
             | Self::ClaimRequired
             | Self::ScopeRequired(_)
+            | Self::CertificateRequired
             | Self::ClientMayNot(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -234,6 +238,7 @@ impl ApiError {
             Self::InvalidCredentials => Some("Invalid credentials.".into()),
             Self::PasswordChangeRequired => Some("Change the password with POST /password/change, then log in.".into()),
             Self::InvalidClient => Some("Invalid client credentials.".into()),
+            Self::CertificateRequired => Some("A client certificate is required.".into()),
             Self::ClientMayNot(capability) => Some(format!("This client may not {capability}.").into()),
             Self::UnsupportedMediaType(label) => Some(format!("Send the body as {label}.").into()),
             Self::ClaimRequired => Some("The token lacks a claim that is required here.".into()),

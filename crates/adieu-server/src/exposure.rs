@@ -105,8 +105,10 @@ pub fn exposed_files(settings: &Settings) -> Vec<String> {
     for (setting, file) in secrets.chain(settings.follow_secret_file.iter().map(|file| ("follow_secret_file", file))) {
         found.extend(exposed(&format!("{setting} {}", file.display()), file, Readers::Owner));
     }
-    if let Some(file) = &settings.tls_key {
-        found.extend(exposed(&format!("tls_key {}", file.display()), file, Readers::Group));
+    for (setting, file) in [("tls_key", &settings.tls_key), ("follow_key", &settings.follow_key)] {
+        if let Some(file) = file {
+            found.extend(exposed(&format!("{setting} {}", file.display()), file, Readers::Group));
+        }
     }
     for address in &settings.listen {
         if let ListenAddress::Unix(path) = address {

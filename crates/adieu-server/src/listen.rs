@@ -59,6 +59,7 @@ use tokio::{
 use tokio_rustls::Accept;
 use tower::Service;
 
+pub(crate) use self::tls::chain_valid_until;
 use self::{
     listener::Accepted,
     room::{Room, Seated},
@@ -66,7 +67,7 @@ use self::{
 };
 pub use self::{
     listeners::Listeners,
-    tls::{Certificate, Tls, certificate_valid_until},
+    tls::{Certificate, LacksCertificate, Tls, certificate_valid_until},
 };
 use crate::{
     address::Peer,
@@ -206,16 +207,16 @@ pub async fn serve<S: HttpService>(
                             // Responses are small and written whole; waiting for more data would only delay them.
                             let _set = stream.set_nodelay(true);
                             match listeners.tls() {
-                                None => connections.spawn(connection(stream, peer, seated, service, bounds, end)),
+                                None => connections.spawn(connection(stream, peer, None, seated, service, bounds, end)),
                                 Some(tls) => {
-                                    let handshake = tls.accept(stream);
-                                    connections.spawn(encrypted(handshake, peer, seated, service, bounds, end))
+                                    let (asked, handshake) = (tls.asks(), tls.accept(stream));
+                                    connections.spawn(encrypted(handshake, asked, peer, seated, service, bounds, end))
                                 }
                             };
                         }
                         #[cfg(unix)]
                         Accepted::Unix(stream) => {
-                            connections.spawn(connection(stream, peer, seated, service, bounds, end));
+                            connections.spawn(connection(stream, peer, None, seated, service, bounds, end));
                         }
                     }
                 }
@@ -246,6 +247,7 @@ async fn refused_by_system(error: &io::Error) {
 /// Serves a connection once its handshake is over.
 async fn encrypted<S: HttpService>(
     handshake: Accept<TcpStream>,
+    is_asked: bool,
     peer: Peer,
     seated: Seated,
     service: S,
@@ -258,7 +260,10 @@ async fn encrypted<S: HttpService>(
         _ = end.changed() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => connection(stream, peer, seated, service, bounds, end).await,
+        Ok(Ok(stream)) => {
+            let lack = LacksCertificate::of(&stream, is_asked);
+            connection(stream, peer, lack, seated, service, bounds, end).await;
+        }
         // Strangers try all kinds of things.
         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -268,6 +273,7 @@ async fn encrypted<S: HttpService>(
 async fn connection<S: HttpService>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
+    lack: Option<LacksCertificate>,
     seated: Seated,
     service: S,
     bounds: Arc<Bounds>,
@@ -277,7 +283,7 @@ async fn connection<S: HttpService>(
     let service = service_fn(|request: Request<Incoming>| {
         has_begun.store(true, Ordering::Relaxed);
         activity.begin();
-        let answering = answer(request, peer, bounds.max_head_bytes, service.clone());
+        let answering = answer(request, peer, lack, bounds.max_head_bytes, service.clone());
         async {
             let answered = answering.await;
             activity.end();
@@ -324,6 +330,7 @@ async fn connection<S: HttpService>(
 async fn answer<S: HttpService>(
     mut request: Request<Incoming>,
     peer: Peer,
+    lack: Option<LacksCertificate>,
     max_head_bytes: usize,
     mut service: S,
 ) -> Result<Response<Body>, Infallible> {
@@ -334,6 +341,9 @@ async fn answer<S: HttpService>(
         return Ok(response);
     }
     request.extensions_mut().insert(ConnectInfo(peer));
+    if let Some(lack) = lack {
+        request.extensions_mut().insert(lack);
+    }
     let mut response = service.call(request).await?;
     if response.status() == StatusCode::NO_CONTENT {
         // axum sets it, and hyper leaves it in a response to HEAD; this status must not have it (RFC 9110 §8.6).

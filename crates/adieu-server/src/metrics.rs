@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use adieu::{Issuer, restore::HighWater, revocation::Cursor, session::Sessions, token::Verifier};
+use adieu::{Issuer, restore::HighWater, revocation::Cursor, session::Sessions, time::Timestamp, token::Verifier};
 use adieu_axum::RejectionKind;
 use arc_swap::ArcSwap;
 use axum::{
@@ -197,7 +197,12 @@ impl Metrics {
         registry.register("events", "Events of other issuers that were received", metrics.events.clone());
         registry.register("deliveries", "Attempts to send a webhook or a logout token", metrics.deliveries.0.clone());
         registry.register_collector(Box::new(Known { verifier, sessions, high_water }));
-        registry.register_collector(Box::new(Expiry(Arc::clone(&metrics.certificate))));
+        let certificate = Arc::clone(&metrics.certificate);
+        registry.register_collector(Box::new(Expiry {
+            name: "tls_certificate_expiry_timestamp",
+            help: "Time at which the certificate of the server expires",
+            valid_until: Box::new(move || certificate.get().and_then(Tls::valid_until)),
+        }));
         metrics.registry = all;
         metrics
     }
@@ -254,6 +259,18 @@ impl Metrics {
     /// Adds until when the certificate of the server is valid.
     pub(crate) fn watch_certificate(&self, tls: Tls) {
         let _first = self.certificate.set(tls);
+    }
+
+    /// Adds until when the certificate of a relay as a client of its node is valid.
+    pub(crate) fn with_follow_certificate(
+        self,
+        valid_until: impl Fn() -> Option<Timestamp> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(Expiry {
+            name: "follow_certificate_expiry_timestamp",
+            help: "Time at which the certificate for the followed node expires",
+            valid_until: Box::new(valid_until),
+        })
     }
 
     /// Adds the quota of each client.
@@ -404,20 +421,23 @@ impl Collector for ClientLimits {
     }
 }
 
-/// The end of the certificate, if the server has one.
-#[derive(Debug)]
-struct Expiry(Arc<OnceLock<Tls>>);
+/// The end of a certificate, if there is one.
+struct Expiry {
+    name: &'static str,
+    help: &'static str,
+    valid_until: Box<dyn Fn() -> Option<Timestamp> + Send + Sync>,
+}
+
+impl fmt::Debug for Expiry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Expiry").field("name", &self.name).finish_non_exhaustive()
+    }
+}
 
 impl Collector for Expiry {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(end) = self.0.get().and_then(Tls::valid_until) else { return Ok(()) };
-        put(
-            &mut encoder,
-            "tls_certificate_expiry_timestamp",
-            "Time at which the certificate of the server expires",
-            Some(&Unit::Seconds),
-            &ConstGauge::new(count(end.as_unix())),
-        )
+        let Some(end) = (self.valid_until)() else { return Ok(()) };
+        put(&mut encoder, self.name, self.help, Some(&Unit::Seconds), &ConstGauge::new(count(end.as_unix())))
     }
 }
 

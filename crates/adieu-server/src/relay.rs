@@ -16,8 +16,8 @@ use adieu::{
     time::{Clock, SystemClock, Timestamp},
     token::{KeySet, Verifier},
 };
-use adieu_client::{Remote, Service, ServiceBuilder};
-use anyhow::Context as _;
+use adieu_client::{Remote, Service, ServiceBuilder, transport::Http};
+use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderValue, Response, header};
@@ -33,6 +33,7 @@ use crate::{
     config::{SECRET_VARIABLE, Settings},
     feed::{Feed, PREFER, PREFERS_CURSOR, Progress},
     issuers::Trusted,
+    listen::chain_valid_until,
     metrics::Metrics,
     store::Stores,
 };
@@ -111,6 +112,8 @@ impl Relay {
         let service = service.start_reading(Arc::new(through), remote)?;
         let verifier = Arc::clone(service.verifier());
         let metrics = Metrics::new(Arc::clone(&verifier), None, None);
+        let settings = settings.clone();
+        let metrics = metrics.with_follow_certificate(move || certificate_valid_until(&settings).ok().flatten());
         let metrics = Arc::new(metrics.with_followers(feed.clone(), service.applied()));
         Ok(Self {
             verifier,
@@ -213,6 +216,9 @@ pub fn followed(settings: &Settings) -> anyhow::Result<Option<&str>> {
     let alone = [
         ("follow_client", settings.follow_client.is_some()),
         ("follow_secret_file", settings.follow_secret_file.is_some()),
+        ("follow_ca", settings.follow_ca.is_some()),
+        ("follow_certificate", settings.follow_certificate.is_some()),
+        ("follow_key", settings.follow_key.is_some()),
     ];
     match (&settings.follow, alone.into_iter().find(|(_, is_set)| *is_set)) {
         (None, Some((key, _))) => anyhow::bail!("{key} is set, and follow is not"),
@@ -229,10 +235,39 @@ pub(crate) fn service_of(settings: &Settings, url: &str) -> anyhow::Result<Servi
     let secret = read_secret(settings)?;
     let base = format!("{}/", url.trim_end_matches('/'));
     let service = Service::builder(Issuer::new(&settings.issuer)?, base, name, secret)
+        .with_transport(Arc::new(transport(settings)?))
         .with_leeway(settings.leeway)
         .with_max_staleness(settings.max_staleness)
         .with_stale_policy(settings.stale_policy);
     Ok(settings.audience.iter().fold(service, ServiceBuilder::with_audience))
+}
+
+/// Returns until when the certificate of this relay as a client of the node is valid, as its file says now; `None` if it has none.
+///
+/// # Errors
+/// Fails if the file cannot be read or used.
+pub(crate) fn certificate_valid_until(settings: &Settings) -> anyhow::Result<Option<Timestamp>> {
+    let Some(file) = &settings.follow_certificate else { return Ok(None) };
+    let pem = std::fs::read(file).with_context(|| format!("cannot read {} (follow_certificate)", file.display()))?;
+    chain_valid_until("follow_certificate", &pem).map(Some)
+}
+
+/// Returns what sends the requests to the node.
+///
+/// # Errors
+/// Fails if the files of certificates cannot be used.
+pub(crate) fn transport(settings: &Settings) -> anyhow::Result<Http> {
+    let identity = match (&settings.follow_certificate, &settings.follow_key) {
+        (None, None) => Vec::new(),
+        (Some(certificate), Some(key)) => vec![certificate.clone(), key.clone()],
+        (Some(_), None) => bail!("follow_certificate is set, so follow_key is needed too"),
+        (None, Some(_)) => bail!("follow_key is set, so follow_certificate is needed too"),
+    };
+    if identity.is_empty() && settings.follow_ca.is_none() {
+        return Ok(Http::new()?);
+    }
+    Http::with_certificate_files(settings.follow_ca.clone(), identity)
+        .context("follow_ca, follow_certificate and follow_key cannot be used")
 }
 
 fn read_secret(settings: &Settings) -> anyhow::Result<SecretString> {

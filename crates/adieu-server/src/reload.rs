@@ -96,7 +96,7 @@ impl Reload {
         if let Some(url) = relay::followed(&found)? {
             let _service = relay::service_of(&found, url)?;
         }
-        let certificate = Certificate::read(&found)?;
+        let (certificate, asks) = (Certificate::read(&found)?, found.tls_client_ca.is_some());
         let before = self.settings.load_full();
         let warned = exposures(&before);
         for exposure in exposures(&found).into_iter().filter(|exposure| !warned.contains(exposure)) {
@@ -104,6 +104,8 @@ impl Reload {
         }
         let reloaded = before.reloaded(found);
         let settings = &reloaded.settings;
+        // Otherwise that needs a restart, and the certificate stays.
+        let certificate = certificate.filter(|_| settings.tls_client_ca.is_some() == asks);
         let trusted = Trusted::new(settings, &self.server.trusted().load())?;
         let api = self.server.api(settings)?;
 

@@ -14,6 +14,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("unix_socket_group", r#""www-data""#, "www-data"),
     ("tls_certificate", r#""/etc/adieu/certificate.pem""#, "/etc/adieu/certificate.pem"),
     ("tls_key", r#""/etc/adieu/key.pem""#, "/etc/adieu/key.pem"),
+    ("tls_client_ca", r#""/etc/adieu/clients.pem""#, "/etc/adieu/clients.pem"),
     ("metrics_listen", r#""127.0.0.1:9464""#, "127.0.0.1:9464"),
     ("data", r#""/var/lib/adieu""#, "/var/lib/adieu"),
     ("high_water_file", r#""/var/lib/adieu-mark""#, "/var/lib/adieu-mark"),
@@ -45,6 +46,9 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("follow", r#""https://login.example""#, "https://login.example"),
     ("follow_client", r#""shop""#, "shop"),
     ("follow_secret_file", r#""/run/secrets/adieu""#, "/run/secrets/adieu"),
+    ("follow_ca", r#""/etc/adieu/node.pem""#, "/etc/adieu/node.pem"),
+    ("follow_certificate", r#""/etc/adieu/relay.pem""#, "/etc/adieu/relay.pem"),
+    ("follow_key", r#""/etc/adieu/relay.key""#, "/etc/adieu/relay.key"),
     ("registration", r#""closed""#, "closed"),
     ("pages", "false", "false"),
     ("console", "false", "false"),
@@ -169,8 +173,8 @@ fn the_sample_says_the_defaults() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 18,
-        "all but the eighteen without a default:\n{uncommented}"
+        uncommented.lines().count() >= OTHER_VALUES.len() - 22,
+        "all but the twenty-two without a default:\n{uncommented}"
     );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }

@@ -272,6 +272,13 @@ async fn another_certificate_is_used_for_the_next_connection() {
     // A server speaks TLS from its start on, or not.
     server.reload("", "needs a restart: tls_certificate, tls_key");
     assert_eq!((ask("one").await, ask("two").await), (false, true));
+    // It asks for certificates from its start on, or not.
+    let asking = settings("two") + "tls_client_ca = \"two/certificate.pem\"\n";
+    server.reload(&asking, "needs a restart: tls_client_ca");
+    let trusted = Certificate::from_pem(&fs::read(server.folder.path().join("two/certificate.pem")).unwrap()).unwrap();
+    let client = Client::builder().no_proxy().tls_certs_only([trusted]).build().unwrap();
+    let feed = client.get(format!("https://{}/revocations", server.address)).basic_auth("shop", Some("wrong"));
+    assert_eq!(feed.send().await.unwrap().status(), 401);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    certificate::make_certificate,
     port::Port,
     process::Process,
     wait::{TEST_TIMEOUT, recovers, until},
@@ -58,6 +59,8 @@ pub struct Adieu {
     command: Vec<String>,
     settings: Vec<(String, String)>,
     metrics: Option<Port>,
+    /// The certificate of the server, if it speaks TLS.
+    certificate: Option<reqwest::Certificate>,
     http: reqwest::Client,
 }
 
@@ -74,7 +77,8 @@ impl Adieu {
             command: vec![program.to_owned(), "serve".to_owned()],
             settings: settings.map(|(name, value)| (format!("ADIEU_{name}"), value)).into(),
             metrics: None,
-            http: client(),
+            certificate: None,
+            http: client(None),
         }
     }
 
@@ -104,6 +108,19 @@ impl Adieu {
     pub fn with_metrics(mut self) -> Self {
         let port = self.metrics.insert(Port::find()).number();
         self.with("ADIEU_METRICS_LISTEN", format!("127.0.0.1:{port}"))
+    }
+
+    /// Makes it speak TLS, with a certificate of its own: `certificate.pem` in [`folder`](Self::folder).
+    ///
+    /// # Panics
+    /// As [`make_certificate`].
+    #[must_use]
+    pub fn with_tls(mut self) -> Self {
+        make_certificate(self.folder(), "127.0.0.1");
+        let pem = std::fs::read(self.folder().join("certificate.pem")).expect("a certificate");
+        self.certificate = Some(reqwest::Certificate::from_pem(&pem).expect("a certificate"));
+        self.http = client(self.certificate.as_ref());
+        self.with("ADIEU_TLS_CERTIFICATE", "certificate.pem").with("ADIEU_TLS_KEY", "key.pem")
     }
 
     /// Makes it follow the server at this URL with these credentials.
@@ -186,7 +203,7 @@ impl Adieu {
     /// Kills it, and waits until it has ended.
     pub fn end(&mut self) {
         self.process.kill();
-        self.http = client();
+        self.http = client(self.certificate.as_ref());
     }
 
     /// Kills it at once, as the kernel does, whatever it is doing.
@@ -234,6 +251,12 @@ impl Adieu {
         self.setting("ADIEU_DATA").into()
     }
 
+    /// Returns its working directory.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.process.folder()
+    }
+
     /// Returns its peak memory so far, in bytes.
     #[must_use]
     pub fn peak_memory(&self) -> usize {
@@ -251,7 +274,8 @@ impl Adieu {
     /// Returns the URL of a path.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address())
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.address())
     }
 
     fn setting(&self, name: &str) -> &str {
@@ -458,8 +482,13 @@ pub async fn status(mut stream: TcpStream) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
 }
 
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().timeout(TEST_TIMEOUT).build().expect("a client")
+fn client(trusted: Option<&reqwest::Certificate>) -> reqwest::Client {
+    let client = reqwest::Client::builder().timeout(TEST_TIMEOUT);
+    let client = match trusted {
+        Some(certificate) => client.tls_certs_only([certificate.clone()]),
+        None => client,
+    };
+    client.build().expect("a client")
 }
 
 async fn answer(request: RequestBuilder) -> Option<(u16, Value)> {

@@ -32,7 +32,7 @@ mod shared;
 pub mod story;
 mod wait;
 
-pub use certificate::make_certificate;
+pub use certificate::{Validity, make_authority, make_certificate, make_client_certificate};
 pub use folder::Copy;
 pub use pgbouncer::PgBouncer;
 pub use port::Port;

@@ -6,7 +6,7 @@ use adieu_axum::{AuthRejection, Place, RejectionReason};
 use axum::{
     Json,
     extract::{FromRef, FromRequest as _, FromRequestParts, Request},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{Extensions, HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use base64::{
@@ -22,6 +22,7 @@ use crate::{
     clients::{Capability, Client, ClientError, Clients},
     error::ApiError,
     input::Form,
+    listen::LacksCertificate,
 };
 
 /// The standard alphabet, with or without padding, which some clients leave out.
@@ -84,6 +85,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let (name, secret) = basic(&parts.headers)?.ok_or(ApiError::InvalidClient)?;
+        require_certificate(&parts.extensions)?;
         Ok(Self(Clients::from_ref(state).authenticate(&name, &secret).await?))
     }
 }
@@ -109,6 +111,15 @@ impl From<ClientError> for ApiError {
     }
 }
 
+/// Requires a certificate of a client, if the connection was asked for one: before its secret is looked at, so that a stolen one cannot be
+/// tried either.
+fn require_certificate(extensions: &Extensions) -> Result<(), ApiError> {
+    match extensions.get() {
+        Some(LacksCertificate) => Err(ApiError::CertificateRequired),
+        None => Ok(()),
+    }
+}
+
 /// Reads a form about one token (RFC 7009 §2.1, RFC 7662 §2.1). Returns the client, if there are credentials, and the token.
 ///
 /// The credentials are Basic, or in the form as `client_id` and `client_secret` (RFC 6749 §2.3.1); they are checked after the body has
@@ -124,7 +135,11 @@ where
     Clients: FromRef<S>,
 {
     let clients = Clients::from_ref(state);
+    let certified = require_certificate(request.extensions());
     let authenticate = async |name: &str, secret: &str| {
+        if certified.is_err() {
+            return Err(ApiError::CertificateRequired);
+        }
         let client = clients.authenticate(name, secret).await?;
         let lacks = needed.first().filter(|_| !needed.iter().any(|capability| client.can(*capability)));
         lacks.map_or(Ok(client), |capability| Err(ApiError::ClientMayNot(*capability)))
@@ -191,6 +206,9 @@ impl IntoResponse for OAuthError {
             Self::Request(description) => (StatusCode::BAD_REQUEST, "invalid_request", description),
             Self::Other(ApiError::InvalidClient) => {
                 (StatusCode::UNAUTHORIZED, "invalid_client", "Invalid client credentials.".into())
+            }
+            Self::Other(ApiError::CertificateRequired) => {
+                (StatusCode::UNAUTHORIZED, "invalid_client", "A client certificate is required.".into())
             }
             Self::Other(ApiError::ClientMayNot(capability)) => {
                 (StatusCode::FORBIDDEN, "unauthorized_client", format!("This client may not {capability}.").into())

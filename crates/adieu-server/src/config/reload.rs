@@ -32,10 +32,12 @@ macro_rules! table {
                 $(if $restart != self.$restart {
                     needs_restart.push(stringify!($restart));
                 })+
-                // A certificate can be replaced; but a socket keeps speaking TLS or not.
-                if settings.tls_certificate.is_some() != self.tls_certificate.is_some() {
+                // A certificate can be replaced; but a socket keeps speaking TLS or not, and asking for certificates or not.
+                let uses = |settings: &Self| (settings.tls_certificate.is_some(), settings.tls_client_ca.is_some());
+                if uses(&settings) != uses(self) {
                     settings.tls_certificate.clone_from(&self.tls_certificate);
                     settings.tls_key.clone_from(&self.tls_key);
+                    settings.tls_client_ca.clone_from(&self.tls_client_ca);
                     let (of_tls, others) = applied.into_iter().partition(|name| name.starts_with("tls_"));
                     applied = others;
                     needs_restart = [of_tls, needs_restart].concat();
@@ -48,7 +50,7 @@ macro_rules! table {
 
 table! {
     reload:
-        tls_certificate tls_key
+        tls_certificate tls_key tls_client_ca
         trusted_issuer revocable_claims token_cookies send_cookies_from_every_site websocket_token allowed_origins
         registration pages console min_password_length
         login_attempts_per_account login_attempts_per_address client_revocation_quota client_revocation_horizon event_quota
@@ -59,7 +61,7 @@ table! {
         data high_water_file store revocations allow_weaker_durability
         issuer audience max_token_bytes token_cache_entries
         access_lifetime refresh_lifetime session_lifetime rotation_grace max_sessions_per_user leeway
-        max_staleness stale_policy follow follow_client follow_secret_file
+        max_staleness stale_policy follow follow_client follow_secret_file follow_ca follow_certificate follow_key
         hashing_threads hashing_queue webhook start_timeout log_format audit_log;
 }
 

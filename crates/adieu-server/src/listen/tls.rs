@@ -3,7 +3,9 @@
 //! 1. TLS 1.3 and 1.2 with the safe defaults of rustls; HTTP/1.1.
 //! 2. The files are read again every [`RENEWAL`], so that a renewed certificate needs no restart. Files that cannot be used, or that do not
 //!    belong together, as between the writes of two files, change nothing; the log says so once.
-//! 3. A handshake that takes longer than [`Bounds::header_timeout`](super::Bounds::header_timeout) ends the connection.
+//! 3. With the authorities of clients (`tls_client_ca`), a client may present a certificate, which must be from one of them: see
+//!    [`LacksCertificate`].
+//! 4. A handshake that takes longer than [`Bounds::header_timeout`](super::Bounds::header_timeout) ends the connection.
 
 use std::{
     fmt,
@@ -23,10 +25,12 @@ use tokio::{
 use tokio_rustls::{
     Accept, TlsAcceptor,
     rustls::{
-        ServerConfig,
+        RootCertStore, ServerConfig,
         crypto::aws_lc_rs,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+        server::WebPkiClientVerifier,
     },
+    server::TlsStream,
 };
 
 use super::certificate;
@@ -34,6 +38,17 @@ use crate::config::Settings;
 
 /// How often the files are read again.
 const RENEWAL: Duration = Duration::from_secs(10);
+
+/// An extension of each request on a connection whose client was asked for a certificate and has presented none.
+#[derive(Debug, Clone, Copy)]
+pub struct LacksCertificate;
+
+impl LacksCertificate {
+    /// Returns what is true of a connection after its handshake; `is_asked` is [`Tls::asks`].
+    pub(super) fn of(stream: &TlsStream<TcpStream>, is_asked: bool) -> Option<Self> {
+        (is_asked && stream.get_ref().1.peer_certificates().is_none()).then_some(Self)
+    }
+}
 
 /// The certificate in use. Clones share it.
 #[derive(Debug, Clone)]
@@ -54,7 +69,7 @@ impl Certificate {
     /// Reads the files of the settings; `None` if they name none.
     ///
     /// # Errors
-    /// Fails if only one file is named, or if the files cannot be used.
+    /// Fails if a file is named without those that it needs, or if the files cannot be used.
     pub fn read(settings: &Settings) -> anyhow::Result<Option<Self>> {
         Files::of(settings)?.map(Self::read_files).transpose()
     }
@@ -79,7 +94,7 @@ impl Tls {
     /// Reads the files of the settings; `None` if they name none.
     ///
     /// # Errors
-    /// Fails if only one file is named, or if the files cannot be used.
+    /// Fails if a file is named without those that it needs, or if the files cannot be used.
     pub(super) async fn new(settings: &Settings) -> anyhow::Result<Option<Self>> {
         let Some(first) = Certificate::read(settings)? else { return Ok(None) };
         let in_use = Arc::new(ArcSwap::from_pointee(first));
@@ -97,6 +112,11 @@ impl Tls {
         self.in_use.store(Arc::new(certificate));
     }
 
+    /// Returns whether clients are asked for a certificate.
+    pub(super) fn asks(&self) -> bool {
+        self.in_use.load().files.client_ca.is_some()
+    }
+
     /// Begins a handshake with the certificate that is in use now.
     pub(super) fn accept(&self, stream: TcpStream) -> Accept<TcpStream> {
         TlsAcceptor::from(Arc::clone(&self.in_use.load().config)).accept(stream)
@@ -107,6 +127,7 @@ impl Tls {
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
+    client_ca: Option<PathBuf>,
 }
 
 /// The contents of the files.
@@ -114,6 +135,7 @@ struct Files {
 struct Contents {
     certificate: Vec<u8>,
     key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for Contents {
@@ -126,16 +148,21 @@ impl fmt::Debug for Contents {
 /// Returns until when the certificate of the settings is valid, after loading it with its key; `None` if there is none.
 ///
 /// # Errors
-/// Fails if only one file is named, or if the files cannot be used.
+/// Fails if a file is named without those that it needs, or if the files cannot be used.
 pub fn certificate_valid_until(settings: &Settings) -> anyhow::Result<Option<Timestamp>> {
     Certificate::read(settings)?.map(|certificate| certificate.contents.valid_until()).transpose()
 }
 
 impl Files {
     fn of(settings: &Settings) -> anyhow::Result<Option<Self>> {
-        match (&settings.tls_certificate, &settings.tls_key) {
+        match (settings.tls_certificate.clone(), settings.tls_key.clone()) {
+            (None, None) if settings.tls_client_ca.is_some() => {
+                bail!("tls_client_ca is set, so tls_certificate is needed too")
+            }
             (None, None) => Ok(None),
-            (Some(certificate), Some(key)) => Ok(Some(Self { certificate: certificate.clone(), key: key.clone() })),
+            (Some(certificate), Some(key)) => {
+                Ok(Some(Self { certificate, key, client_ca: settings.tls_client_ca.clone() }))
+            }
             (Some(_), None) => bail!("tls_certificate is set, so tls_key is needed too"),
             (None, Some(_)) => bail!("tls_key is set, so tls_certificate is needed too"),
         }
@@ -145,36 +172,67 @@ impl Files {
         let read = |setting: &str, file: &Path| {
             std::fs::read(file).with_context(|| format!("cannot read {} ({setting})", file.display()))
         };
-        Ok(Contents { certificate: read("tls_certificate", &self.certificate)?, key: read("tls_key", &self.key)? })
+        Ok(Contents {
+            certificate: read("tls_certificate", &self.certificate)?,
+            key: read("tls_key", &self.key)?,
+            client_ca: self.client_ca.as_ref().map(|file| read("tls_client_ca", file)).transpose()?,
+        })
     }
 }
 
 impl Contents {
     fn certificates(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-        let certificates = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.context("tls_certificate is not a certificate in PEM")?;
-        ensure!(!certificates.is_empty(), "tls_certificate is not a certificate in PEM");
-        Ok(certificates)
+        certificates("tls_certificate", &self.certificate)
     }
 
-    /// Returns until when the chain is valid: a client rejects it when one of its certificates has expired.
     fn valid_until(&self) -> anyhow::Result<Timestamp> {
-        let ends = self.certificates()?.iter().map(|certificate| certificate::valid_until(certificate)).collect();
-        let ends: Option<Vec<Timestamp>> = ends;
-        ends.and_then(|ends| ends.into_iter().min()).context("tls_certificate does not say until when it is valid")
+        chain_valid_until("tls_certificate", &self.certificate)
     }
 
     fn config(&self) -> anyhow::Result<ServerConfig> {
         let certificates = self.certificates()?;
         let key = PrivateKeyDer::from_pem_slice(&self.key).context("tls_key is not a private key in PEM")?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let clients = match &self.client_ca {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(pem) => {
+                let mut authorities = RootCertStore::empty();
+                for authority in self::certificates("tls_client_ca", pem)? {
+                    authorities.add(authority).context("tls_client_ca has a certificate that cannot be used")?;
+                }
+                WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), Arc::clone(&provider))
+                    .allow_unauthenticated()
+                    .build()
+                    .context("tls_client_ca cannot be used")?
+            }
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(certificates, key)
             .context("tls_certificate and tls_key cannot be used together")?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
+}
+
+/// Returns until when the chain in the file of this setting is valid: the peer rejects it when one of its certificates has expired.
+///
+/// # Errors
+/// Fails if it is not in PEM, or does not say until when it is valid.
+pub(crate) fn chain_valid_until(setting: &str, pem: &[u8]) -> anyhow::Result<Timestamp> {
+    let ends = certificates(setting, pem)?.iter().map(|certificate| certificate::valid_until(certificate)).collect();
+    let ends: Option<Vec<Timestamp>> = ends;
+    ends.and_then(|ends| ends.into_iter().min())
+        .with_context(|| format!("{setting} does not say until when it is valid"))
+}
+
+/// Reads the certificates in the file of this setting.
+fn certificates(setting: &str, pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.with_context(|| format!("{setting} is not a certificate in PEM"))?;
+    ensure!(!certificates.is_empty(), "{setting} is not a certificate in PEM");
+    Ok(certificates)
 }
 
 /// Reads the files again and again, and uses a new certificate.

@@ -266,6 +266,25 @@ fn a_certificate_that_expires_or_does_not_fit_its_key_is_named() {
 }
 
 #[test]
+fn a_certificate_of_a_relay_that_expires_is_named() {
+    let place = Place::sound();
+    make_certificate(&place.path("."), "127.0.0.1");
+    place.write("secret", "secret");
+    fs::set_permissions(place.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    // Nothing listens there, which is the problem of another check.
+    let relay = "follow = 'https://127.0.0.1:1'\nfollow_client = 'relay'\nfollow_secret_file = 'secret'\n\
+                 follow_certificate = 'certificate.pem'";
+    let problems = place.doctor(&format!("{relay}\nfollow_key = 'key.pem'")).problems("tls");
+    let [(status, message)] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(status, "warn");
+    assert!(message.starts_with("the certificate for the node expires at "), "{message}");
+    let problems = place.doctor(relay).problems("tls");
+    let [(status, message)] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(status, "fail");
+    assert!(message.contains("follow_key is needed too"), "{message}");
+}
+
+#[test]
 fn proxies_that_reach_no_listener_or_are_everybody_are_named() {
     let place = Place::sound();
     for (settings, wanted) in [

@@ -11,7 +11,10 @@ use std::{
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use test_servers::{adieu::Adieu, make_certificate};
+use test_servers::{
+    adieu::{Adieu, Credentials},
+    make_certificate,
+};
 
 use crate::adieu;
 
@@ -103,22 +106,30 @@ async fn the_table_has_every_metric_and_no_other() {
     );
 }
 
-/// The metrics that only a server with a certificate has.
+/// The metrics that only a server with certificates has: one for its clients, and one for the node that it follows.
 async fn of_a_server_with_a_certificate() -> Metrics {
-    const EXPIRY: &str = "adieu_tls_certificate_expiry_timestamp_seconds";
+    const EXPIRIES: [&str; 2] =
+        ["adieu_tls_certificate_expiry_timestamp_seconds", "adieu_follow_certificate_expiry_timestamp_seconds"];
     let folder = tempfile::tempdir().unwrap();
     make_certificate(folder.path(), "127.0.0.1");
     let file = |name: &str| folder.path().join(name).display().to_string();
     let server = adieu().with_metrics().with("ADIEU_TLS_CERTIFICATE", file("certificate.pem"));
-    let mut server = server.with("ADIEU_TLS_KEY", file("key.pem"));
+    let server = server.with("ADIEU_TLS_KEY", file("key.pem"));
+    // Nothing listens there.
+    let at_node = Credentials { name: "relay".to_owned(), secret: "secret".to_owned() };
+    let server =
+        server.following("https://127.0.0.1:1", &at_node).with("ADIEU_FOLLOW_CERTIFICATE", file("certificate.pem"));
+    let mut server = server.with("ADIEU_FOLLOW_KEY", file("key.pem"));
     let openssl = "date -d \"$(openssl x509 -in \"$0\" -enddate -noout | cut -d= -f2)\" +%s";
     let end = Command::new("sh").args(["-c", openssl, &file("certificate.pem")]).output().unwrap();
     let end = String::from_utf8(end.stdout).unwrap();
     server.spawn();
     let metrics = server.first_metrics().await;
-    let value = metrics.lines().find_map(|line| line.strip_prefix(EXPIRY)?.strip_prefix(' ')).expect(&metrics);
-    assert_eq!(value.trim_end_matches(".0"), end.trim_end());
-    exposed(&metrics).into_iter().filter(|(name, _)| name == EXPIRY).collect()
+    for expiry in EXPIRIES {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(expiry)?.strip_prefix(' ')).expect(&metrics);
+        assert_eq!(value.trim_end_matches(".0"), end.trim_end(), "{expiry}");
+    }
+    exposed(&metrics).into_iter().filter(|(name, _)| EXPIRIES.contains(&name.as_str())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

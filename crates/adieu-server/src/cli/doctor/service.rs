@@ -81,18 +81,28 @@ pub(super) fn network(settings: &Settings, mut check: Check<'_>) {
     check.warn_of_all(exposed_on_the_network(settings), "what goes to other machines is encrypted");
 }
 
-/// Checks that the certificate and its key can be used, and for how long.
+/// Checks that each certificate and its key can be used, and for how long.
 pub(super) fn certificate(settings: &Settings, mut check: Check<'_>) {
-    let until = match certificate_valid_until(settings) {
-        Ok(None) => return check.ok("not used"),
-        Ok(Some(until)) => until,
-        Err(error) => return check.fail(format!("{error:#}; install a certificate together with its key")),
-    };
-    let (now, shown) = (SystemClock.now(), written(until));
-    match () {
-        () if until <= now => check.fail(format!("the certificate expired at {shown}; renew it")),
-        () if until <= now.plus(RENEWAL) => check.warn(format!("the certificate expires at {shown}; renew it")),
-        () => check.ok(format!("the key is that of the certificate, which expires at {shown}")),
+    let until = certificate_valid_until(settings);
+    let of_relay = relay::transport(settings).and_then(|_| relay::certificate_valid_until(settings));
+    if matches!((&until, &of_relay), (Ok(None), Ok(None))) {
+        return check.ok("not used");
+    }
+    for (name, until) in [("the certificate", until), ("the certificate for the node", of_relay)] {
+        let until = match until {
+            Ok(None) => continue,
+            Ok(Some(until)) => until,
+            Err(error) => {
+                check.fail(format!("{error:#}; install a certificate together with its key"));
+                continue;
+            }
+        };
+        let (now, shown) = (SystemClock.now(), written(until));
+        match () {
+            () if until <= now => check.fail(format!("{name} expired at {shown}; renew it")),
+            () if until <= now.plus(RENEWAL) => check.warn(format!("{name} expires at {shown}; renew it")),
+            () => check.ok(format!("the key is that of {name}, which expires at {shown}")),
+        }
     }
 }
 
@@ -167,7 +177,8 @@ fn follow_node(settings: &Settings) -> anyhow::Result<Option<(String, Arc<KeyFol
     let Some(url) = relay::followed(settings)? else { return Ok(None) };
     let keys = relay::service_of(settings, url)?.remote()?.keys_url()?;
     let decoder = Decoder::new(Rules::new(settings.issuer.parse()?), KeySet::pending());
-    let follower = KeyFollower::start(decoder.into(), KeySource::new(&keys)?)?;
+    let source = KeySource::new(&keys)?.with_transport(Arc::new(relay::transport(settings)?));
+    let follower = KeyFollower::start(decoder.into(), source)?;
     Ok(Some((redacted(&format!("the node {url}")), Arc::new(follower))))
 }
 
