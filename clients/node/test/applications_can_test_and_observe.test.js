@@ -7,6 +7,7 @@ import http from 'node:http';
 import { delimiter, dirname } from 'node:path';
 import { test } from 'node:test';
 
+import { AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 import express from 'express';
 import fastify from 'fastify';
 import { Registry } from 'prom-client';
@@ -14,10 +15,11 @@ import { Registry } from 'prom-client';
 import * as forExpress from '../src/express-jwt.js';
 import { Blocklist, readiness } from '../src/index.js';
 import { MemoryNode } from '../src/memory-node.js';
+import { observe } from '../src/opentelemetry.js';
 import { Page } from '../src/page.js';
 import { collect } from '../src/prometheus.js';
 import { findServer, startServer } from '../src/testing.js';
-import { BINARY, Node, eventually, follow } from './support/node.js';
+import { BINARY, Node, eventually, follow, startToFollow } from './support/node.js';
 
 const claims = (others = {}) => {
   const now = Math.floor(Date.now() / 1000);
@@ -168,4 +170,34 @@ test('Prometheus gets the figures under the names that a node has', async (t) =>
   const another = new Registry();
   collect(unready, another);
   assert.match(await another.metrics(), /^adieu_index_staleness_seconds \+?Inf$/m);
+});
+
+test('OpenTelemetry gets the figures, and no staleness before there is one', async (t) => {
+  const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
+  const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 3_600_000 });
+  const provider = new MeterProvider({ readers: [reader] });
+  t.after(() => provider.shutdown());
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await startToFollow(t, node, { maxStaleness: 300 });
+  proxy.mode = 'cut';
+  observe(blocklist, provider.getMeter('adieu'));
+  const values = async () => {
+    exporter.reset();
+    await provider.forceFlush();
+    const metrics = exporter.getMetrics().flatMap(({ scopeMetrics }) => scopeMetrics).flatMap((scope) => scope.metrics);
+    return Object.fromEntries(metrics.map(({ descriptor, dataPoints }) => [`${descriptor.name} ${descriptor.unit}`, dataPoints[0]?.value]));
+  };
+  assert.throws(() => blocklist.isRevoked(claims()));
+  assert.deepEqual(await values(), {
+    'adieu.index.max_staleness s': 0.3,
+    'adieu.index.entries ': 0,
+    'adieu.rejected_while_stale ': 1,
+    'adieu.accepted_while_stale ': 0,
+  });
+  proxy.mode = 'pass';
+  await blocklist.ready();
+  await blocklist.revoke({ jti: 'a' });
+  const { 'adieu.index.staleness s': staleness, 'adieu.index.entries ': entries } = await values();
+  assert.equal(entries, 1);
+  assert.ok(typeof staleness === 'number' && staleness >= 0 && staleness < 60);
 });

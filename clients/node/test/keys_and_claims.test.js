@@ -5,13 +5,14 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { test } from 'node:test';
 
+import * as edge from '../src/edge.js';
 import * as forExpress from '../src/express-jwt.js';
 import * as forFastify from '../src/fastify-jwt.js';
 import { Blocklist, RevokedError, Verifier } from '../src/index.js';
 import { assertGood } from '../src/jose.js';
 import { writePage } from '../src/page-writer.js';
 import { Revocations } from '../src/revocations.js';
-import { eventually } from './support/node.js';
+import { Node, eventually, follow } from './support/node.js';
 import { ACCESS, claims, keyPair, token } from './support/tokens.js';
 
 /** @typedef {import('../src/page.js').Entry} Entry */
@@ -271,3 +272,23 @@ test('a callback comes for both, once', async (t) => {
   await append(claimOf('tenant', 'umbrella'));
   assert.deepEqual(called, ['key', 'claim']);
 });
+
+for (const [client, Client] of Object.entries({ Node: Blocklist, 'the edge': edge.Blocklist })) {
+  test(`a real node revokes a claim for ${client}, and every follower knows`, async (t) => {
+    const node = await Node.start(t, { revocable_claims: 'tenant' });
+    const { blocklist: elsewhere } = await follow(t, node);
+    const blocklist = new Client({ url: node.url, clientId: 'shop', secret: node.addClient('shop') });
+    t.after(() => blocklist.close());
+    await blocklist.ready();
+    const { issuer } = blocklist.status();
+    const old = claims({ iss: issuer, tenant: ['acme', 7], iat: Math.floor(Date.now() / 1000) });
+    assert.deepEqual([blocklist.isRevoked(old), elsewhere.isRevoked(old)], [false, false]);
+    await blocklist.revokeClaim('tenant', 7);
+    await blocklist.fresh();
+    assert.equal(blocklist.isRevoked(old), true);
+    assert.equal(blocklist.isRevoked(claims({ iss: issuer, tenant: 7, iat: Math.floor(Date.now() / 1000) })), false, 'it is issued afterwards');
+    assert.equal(blocklist.isRevoked(Object.assign({}, old, { tenant: 'acme' })), false);
+    await eventually(() => elsewhere.isRevoked(old), 'another follower knows');
+    await assert.rejects(blocklist.revokeClaim('role', 'editor'), { code: 'ADIEU_REJECTED', nodeStatus: 422, message: /revocable_claims/ });
+  });
+}

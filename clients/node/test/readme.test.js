@@ -86,7 +86,7 @@ test('the examples of README.md compile in strict TypeScript, and work', async (
   const missing = Object.keys(PROOFS).filter((proven) => !EXAMPLES.some(({ heading }) => heading === proven));
   assert.deepEqual(missing, [], 'sections without an example');
   const app = new Application(t);
-  app.add('@fastify/jwt', '@types/express', '@types/jsonwebtoken', '@types/node', 'express', 'express-jwt', 'fastify', 'jose', 'jsonwebtoken', 'prom-client');
+  app.add('@fastify/jwt', '@types/express', '@types/jsonwebtoken', '@types/node', 'express', 'express-jwt', 'fastify', 'jose', 'jsonwebtoken', 'prom-client', '@opentelemetry/api');
   const node = await Node.start(t);
   const variables = { ADIEU_BIN: BINARY, ADIEU_URL: node.url, ADIEU_CLIENT: 'shop', ADIEU_SECRET: node.addClient('shop') };
 

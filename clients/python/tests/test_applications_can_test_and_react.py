@@ -17,6 +17,8 @@ import pytest
 from adieu_server import Credentials, Server, binary
 from conftest import TEST_TIMEOUT, eventually, new_id
 from fake_node import a_node_that_answers
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 from tcp_proxy import Proxy
 
@@ -24,6 +26,7 @@ from adieu import AsyncBlocklist, Blocklist, InvalidClaimsError, StaleError
 from adieu.clock import SECOND, moment
 from adieu.errors import UnavailableError
 from adieu.node import Node
+from adieu.opentelemetry import observe
 from adieu.prometheus import BlocklistCollector
 
 Follow = Callable[..., Blocklist]
@@ -166,6 +169,32 @@ def test_its_numbers_are_there_for_prometheus(client: Credentials, proxy: Proxy,
     assert staleness >= 0
     with pytest.raises(ValueError, match="adieu_blocklist_fresh"):
         numbers.register(BlocklistCollector(here))
+
+
+def test_its_numbers_are_there_for_opentelemetry(client: Credentials, proxy: Proxy, follow: Follow) -> None:
+    proxy.cut()
+    here = follow(proxy.url, client, ready=False, start_timeout=0)
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    observe(provider.get_meter("test"), here)
+
+    def values() -> dict[str, float]:
+        data = reader.get_metrics_data()
+        assert data is not None
+        metrics = data.resource_metrics[0].scope_metrics[0].metrics
+        points = {metric.name: point for metric in metrics for point in metric.data.data_points}
+        assert all(point.attributes == {"client": client.name} for point in points.values())
+        return {name: point.value for name, point in points.items()}  # type: ignore[union-attr]
+
+    assert values() == {"adieu.blocklist.fresh": 0, "adieu.blocklist.entries": 0}
+    proxy.mend()
+    here.wait_ready(TEST_TIMEOUT)
+    here.add(new_id())
+    eventually(lambda: values()["adieu.blocklist.fresh"] == 1)
+    found = values()
+    assert found["adieu.blocklist.entries"] == 1
+    assert found["adieu.blocklist.staleness"] >= 0
+    provider.shutdown()
 
 
 def test_what_waits_can_be_awaited(shared_server: Server, shared_client: Credentials) -> None:

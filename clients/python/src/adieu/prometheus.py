@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from adieu.blocklist import Blocklist
+from adieu.figures import FIGURES
 
 
 class BlocklistCollector(Collector):
@@ -21,29 +22,17 @@ class BlocklistCollector(Collector):
     def __init__(self, *blocklists: Blocklist) -> None:
         self._blocklists = blocklists
 
-    def describe(self) -> Iterator[Metric]:
+    def describe(self) -> Iterator[GaugeMetricFamily]:
         """Yields the numbers without values."""
-        yield from self._families()
+        for name, unit, description, _ in FIGURES:
+            seconds = "_seconds" if unit == "s" else ""
+            yield GaugeMetricFamily(f"adieu_blocklist_{name}{seconds}", description, labels=["client"])
 
     def collect(self) -> Iterator[Metric]:
         """Yields the numbers; the staleness is absent before the first snapshot."""
-        fresh, staleness, entries = families = self._families()
-        for blocklist in self._blocklists:
-            labels = [blocklist.client_id]
-            fresh.add_metric(labels, blocklist.is_fresh)
-            entries.add_metric(labels, len(blocklist))
-            seconds = blocklist.staleness
-            if seconds is not None:
-                staleness.add_metric(labels, seconds)
-        yield from families
-
-    @staticmethod
-    def _families() -> list[GaugeMetricFamily]:
-        return [
-            GaugeMetricFamily(f"adieu_blocklist_{name}", text, labels=["client"])
-            for name, text in (
-                ("fresh", "Whether the memory is within the bound."),
-                ("staleness_seconds", "How long ago the memory was known to be complete."),
-                ("entries", "The number of remembered ids."),
-            )
-        ]
+        for figure, family in zip(FIGURES, self.describe(), strict=True):
+            for blocklist in self._blocklists:
+                value = figure.value(blocklist)
+                if value is not None:
+                    family.add_metric([blocklist.client_id], value)
+            yield family
