@@ -279,6 +279,77 @@ test('keys are rotated and removed, and the audit trail says by whom', async (t)
   assert.equal((await fetch(`${node.url}/verify`, { headers: { authorization: `Bearer ${access}` } })).status, 401);
 });
 
+/** Expects nothing from axe-core, and no page wider than the window. @param {Page} page */
+async function isClean(page) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => /** @type {any} */ (globalThis).axe.run());
+  assert.deepEqual(violations.map((/** @type {any} */ { id, nodes }) => [page.url(), id, nodes[0].html]), []);
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'wider than the window');
+}
+
+for (const javaScriptEnabled of [true, false]) {
+  test(`an administrator adds, changes and removes a client ${javaScriptEnabled ? 'with' : 'without'} scripts`, async (t) => {
+    const options = javaScriptEnabled ? { bypassCSP: true, viewport: { width: 360, height: 740 }, reducedMotion: /** @type {const} */ ('reduce') } : { javaScriptEnabled };
+    const { node, page } = await open(t, {}, options);
+    const check = async () => javaScriptEnabled && isClean(page);
+    const asks = async (/** @type {string} */ secret) => {
+      const authorization = `Basic ${Buffer.from(`shop:${secret}`).toString('base64')}`;
+      const response = await fetch(`${node.url}/introspect`, { method: 'POST', headers: { authorization }, body: new URLSearchParams({ token: 'x' }) });
+      return response.status;
+    };
+    const secret = () => page.locator('pre code').first().innerText();
+    await page.getByRole('link', { name: 'Clients' }).click();
+    await page.getByText('No services have credentials yet.').waitFor();
+    await page.getByRole('link', { name: 'Add a client' }).click();
+    await page.getByLabel('Name', { exact: true }).fill('<b>shop');
+    await page.getByRole('checkbox', { name: /^follow/ }).check();
+    await check();
+    await page.getByRole('button', { name: 'Continue' }).click();
+    assert.match(await page.getByRole('alert').innerText(), /1 to 64 letters/);
+    assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), '<b>shop');
+    await page.getByLabel('Name', { exact: true }).fill('shop');
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByText('Whoever has the secret can do this.').waitFor();
+    await check();
+    await password(page, 'wrong');
+    await page.getByRole('button', { name: 'Add a client: shop' }).click();
+    assert.equal(await page.getByRole('alert').innerText(), 'This is not the current password.');
+    await password(page);
+    await page.getByRole('button', { name: 'Add a client: shop' }).click();
+    await page.getByText('It is shown only now.').waitFor();
+    await check();
+    const first = await secret();
+    assert.equal(await asks(first), 403, 'it may not introspect yet');
+    await page.goto('/console/clients');
+    assert.doesNotMatch(await page.content(), new RegExp(first));
+
+    await page.getByRole('link', { name: 'Change shop' }).click();
+    assert.ok(await page.getByRole('checkbox', { name: /^follow/ }).isChecked());
+    await page.getByRole('checkbox', { name: /^introspect asks about all/ }).check();
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByText('The same without this page').click();
+    await page.getByText('adieu client change shop --capabilities follow,introspect').waitFor();
+    await password(page);
+    await page.getByRole('button', { name: 'Change the client: shop' }).click();
+    await page.getByText('Done.').waitFor();
+    while (await asks(first) === 403);
+    assert.equal(await asks(first), 200);
+    await page.getByRole('link', { name: 'New secret shop' }).click();
+    await password(page);
+    await page.getByRole('button', { name: 'New secret for the client: shop' }).click();
+    const second = await secret();
+    assert.equal(await asks(second), 200);
+    assert.equal(await asks(first), 401);
+    await page.getByRole('link', { name: 'Remove shop' }).click();
+    await check();
+    await password(page);
+    await page.getByRole('button', { name: 'Remove the client: shop' }).click();
+    await page.getByText('No services have credentials yet.').waitFor();
+    while (await asks(second) === 200);
+    assert.equal(await asks(second), 401);
+  });
+}
+
 test('an administrator adds, finds and removes an alias', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -286,18 +357,12 @@ test('an administrator adds, finds and removes an alias', async (t) => {
   writeFileSync(file, '0123456789abcdef'.repeat(4), { mode: 0o600 });
   const trusted = `[{name = "https://login.example", secret_file = "${file}"}]`;
   const { page } = await open(t, { trusted_issuer: trusted }, { bypassCSP: true, viewport: { width: 360, height: 740 }, reducedMotion: 'reduce' });
-  const isClean = async () => {
-    await page.evaluate(AXE);
-    const { violations } = await page.evaluate(() => /** @type {any} */ (globalThis).axe.run());
-    assert.deepEqual(violations.map((/** @type {any} */ { id, nodes }) => [page.url(), id, nodes[0].html]), []);
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'wider than the window');
-  };
   await page.getByRole('link', { name: 'Aliases' }).click();
   await page.getByLabel('Subject').first().fill('00u1');
   await page.getByLabel('Alias', { exact: true }).first().fill('Jose@Example.com');
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.getByText('Events of the issuer that name a user by it end this subject too.').waitFor();
-  await isClean();
+  await isClean(page);
   await password(page, 'wrong');
   await page.getByRole('button', { name: /^Add an alias/ }).click();
   assert.equal(await page.getByRole('alert').innerText(), 'This is not the current password.');
@@ -308,7 +373,7 @@ test('an administrator adds, finds and removes an alias', async (t) => {
   await page.getByRole('button', { name: 'Search' }).click();
   assert.deepEqual(await page.locator('tbody th').allInnerTexts(), ['jose@example.com']);
   assert.doesNotMatch(page.url(), /jose/);
-  await isClean();
+  await isClean(page);
   await page.getByRole('button', { name: /^Remove jose@example.com/ }).click();
   await page.getByText('the user may stay logged in').waitFor();
   await password(page);
@@ -355,24 +420,19 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
     await session(node, 'jose', DEVICES.iphone);
     node.addClient('idle', 'follow');
     const { access } = await node.logIn('jose');
-    const isClean = async () => {
-      await page.evaluate(AXE);
-      const { violations } = await page.evaluate(() => /** @type {any} */ (globalThis).axe.run());
-      assert.deepEqual(violations.map((/** @type {any} */ { id, nodes }) => [page.url(), id, nodes[0].html]), []);
-    };
-    for (const section of [...SECTIONS, '/revocations?kind=everything', '/keys?rotate']) {
+    for (const section of [...SECTIONS, '/revocations?kind=everything', '/keys?rotate', '/clients?do=add', '/clients?do=remove&name=idle']) {
       await page.goto(`/console${section}`);
       for (const summary of await page.locator('summary').all()) await summary.click();
-      await isClean();
+      await isClean(page);
     }
     await page.goto('/console/token');
     await page.getByLabel('Token', { exact: true }).fill(access);
     await page.getByRole('button', { name: 'Explain' }).click();
     await page.getByRole('heading', { name: 'Verdict' }).waitFor();
-    await isClean();
+    await isClean(page);
     await page.goto('/console/users?name=jose');
     await page.getByRole('link', { name: 'jose' }).click();
-    await isClean();
+    await isClean(page);
   });
 }
 

@@ -9,8 +9,8 @@
 //!
 //! The core records its events at the same target: a reused refresh token (`refresh_reused`), a restored backup and
 //! its acceptance (`restore_detected`, `restore_accepted`), and changes of the signing keys (`key_added`,
-//! `key_removed`, and `key_activated` when a key starts to sign). Clients and keys are added and removed on the command
-//! line only; a server records that too when it detects the change: clients within a second, keys within
+//! `key_removed`, and `key_activated` when a key starts to sign). Clients and keys are also changed on the command line and at other
+//! servers of the store; a server records that when it detects the change, its own ones too: clients within a second, keys within
 //! `max_staleness`.
 
 mod search;
@@ -70,8 +70,10 @@ pub enum Event {
     EventReceived,
     /// A client was added.
     ClientAdded,
-    /// The limits of a client changed.
+    /// The capabilities or the limits of a client changed.
     ClientChanged,
+    /// A client got a new secret, and the old one is rejected.
+    ClientSecretChanged,
     /// A client was removed and is rejected.
     ClientRemoved,
     /// An alias of a user of a trusted issuer was added.
@@ -106,7 +108,7 @@ pub enum Event {
 
 impl Event {
     /// All kinds.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::Login,
         Self::LoginFailed,
         Self::Logout,
@@ -127,6 +129,7 @@ impl Event {
         Self::EventReceived,
         Self::ClientAdded,
         Self::ClientChanged,
+        Self::ClientSecretChanged,
         Self::ClientRemoved,
         Self::AliasAdded,
         Self::AliasesRemoved,
@@ -168,6 +171,7 @@ impl Event {
             Self::EventReceived => "event_received",
             Self::ClientAdded => "client_added",
             Self::ClientChanged => "client_changed",
+            Self::ClientSecretChanged => "client_secret_changed",
             Self::ClientRemoved => "client_removed",
             Self::AliasAdded => "alias_added",
             Self::AliasesRemoved => "aliases_removed",
@@ -288,6 +292,20 @@ impl Entry {
             sessions_ended = self.sessions_ended,
             address = address.into().map(field::display),
         );
+    }
+}
+
+/// Who changes something, and from where; both are unknown on the command line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Operator<'o> {
+    pub(crate) subject: Option<&'o Subject>,
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Operator<'_> {
+    /// Records what the operator did, and returns when it is durable.
+    pub(crate) async fn record(self, event: Event, entry: Entry) {
+        Entry { actor: self.subject.cloned(), ..entry }.record(event, self.address).await;
     }
 }
 

@@ -42,7 +42,7 @@ pub use store::{ClientStore, is_migrated, is_migrated_postgres, migrate, migrate
 
 use crate::{
     audit::{self, Event},
-    config::{Rate, Settings},
+    config::{MAX_SESSION, Rate, Settings, parse_duration, written_duration},
 };
 
 /// The maximum age of a copy that accepts a client.
@@ -80,6 +80,12 @@ impl Capability {
             Self::Introspect => "introspect",
             Self::IntrospectAccess => "introspect-access",
         }
+    }
+
+    /// Returns these capabilities, each once, in the order of [`Capability::ALL`].
+    #[must_use]
+    pub fn ordered(these: &[Self]) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|capability| these.contains(capability)).collect()
     }
 }
 
@@ -147,6 +153,18 @@ impl Limits {
     }
 }
 
+/// Parses the longest time for which revocations of a client are kept.
+///
+/// # Errors
+/// Fails if the text is no duration, or one that is not possible.
+pub(crate) fn parse_horizon(text: &str) -> Result<Duration, String> {
+    let horizon = parse_duration(text)?;
+    match (Duration::from_secs(1)..=MAX_SESSION).contains(&horizon) {
+        true => Ok(horizon),
+        false => Err(format!("must be between 1s and {}", written_duration(MAX_SESSION))),
+    }
+}
+
 impl Client {
     /// Creates a client and its secret, without storing them.
     ///
@@ -154,8 +172,7 @@ impl Client {
     /// Fails if the system provides no randomness.
     pub fn new(name: ClientName, can: &[Capability], now: Timestamp) -> Result<(Self, Secret), Error> {
         let secret = Secret::random()?;
-        let can = Capability::ALL.into_iter().filter(|capability| can.contains(capability)).collect();
-        let (hash, limits) = (secret.hash(), Limits::default());
+        let (can, hash, limits) = (Capability::ordered(can), secret.hash(), Limits::default());
         Ok((Self { name, secret: hash, can, limits, backchannel_logout: None, created_at: now }, secret))
     }
 
@@ -324,14 +341,14 @@ impl Copy {
         client.secret.is(secret).then(|| Arc::clone(client))
     }
 
-    /// A client that was removed and added again under the same name has another secret.
+    /// A client that was removed and added again under the same name was created at another time.
     fn record_changes_since(&self, before: &Self) {
         let record = |event, client: &Client| {
             audit::Entry { client: Some(client.name.clone()), ..audit::Entry::default() }.note(event, None);
         };
         let same_in = |other: &Self, client: &Client| {
-            let same = other.clients.get(&client.name).filter(|same| same.secret == client.secret);
-            same.map(|same| same.limits)
+            let same = other.clients.get(&client.name);
+            same.filter(|same| same.created_at == client.created_at).cloned()
         };
         for (event, here, there) in [(Event::ClientRemoved, before, self), (Event::ClientAdded, self, before)] {
             for client in here.clients.values().filter(|client| same_in(there, client).is_none()) {
@@ -339,8 +356,12 @@ impl Copy {
             }
         }
         for client in self.clients.values() {
-            if same_in(before, client).is_some_and(|limits| limits != client.limits) {
+            let Some(last) = same_in(before, client) else { continue };
+            if (&last.can, last.limits) != (&client.can, client.limits) {
                 record(Event::ClientChanged, client);
+            }
+            if last.secret != client.secret {
+                record(Event::ClientSecretChanged, client);
             }
         }
     }

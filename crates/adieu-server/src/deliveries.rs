@@ -39,7 +39,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-pub(crate) use administration::{DeliveryState, Operator, Skipped, replay, skip};
+pub(crate) use administration::{DeliveryState, Skipped, replay, skip};
 pub use receiver::{Receiver, check_backchannel_logout, name_of_client};
 pub use store::{Delivery, DeliveryStore, Holder, is_migrated, is_migrated_postgres, migrate, migrate_postgres};
 

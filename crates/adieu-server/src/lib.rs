@@ -10,6 +10,7 @@ pub mod api;
 pub mod audit;
 mod calendar;
 pub mod cli;
+mod client_changes;
 mod client_name;
 pub mod clients;
 pub mod config;

@@ -8,6 +8,9 @@
 //!    attempts.
 //! 3. Memory is bounded, whatever names and addresses are tried. Names are stored only as hashes.
 //!
+//! 4. A session has its own count of wrong passwords that confirm an action. Failed logins can't exhaust it, wherever they come from, and
+//!    wrong confirmations lock nobody out of logging in.
+//!
 //! Counts belong to this process and end with it; addresses from which users have logged in are kept in the store.
 //! A rejected attempt costs nothing and is not counted, so repeating it does not extend the rejection.
 
@@ -94,15 +97,16 @@ struct Counts {
     known: Expiring,
     registrations: Expiring,
     resets: Expiring,
+    confirmations: Expiring,
 }
 
 impl LoginLimits {
     /// Creates limits without any failures counted.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let [accounts, addresses, reserves, known, registrations, resets] =
-            [(); 6].map(|()| Expiring::new(MAX_ENTRIES));
-        let counts = Mutex::new(Counts { accounts, addresses, reserves, known, registrations, resets });
+        let [accounts, addresses, reserves, known, registrations, resets, confirmations] =
+            [(); 7].map(|()| Expiring::new(MAX_ENTRIES));
+        let counts = Mutex::new(Counts { accounts, addresses, reserves, known, registrations, resets, confirmations });
         Self { clock, hasher: RandomState::new(), counts }
     }
 
@@ -171,12 +175,40 @@ impl LoginLimits {
         take(&mut self.counts().resets, address, rates.per_address, 1, now)
     }
 
+    /// Counts a password with which a user who is logged in confirms an action, before it is verified. A session may have as many wrong ones
+    /// as an account failed logins. It stays counted unless [`Confirmation::release`] is called.
+    ///
+    /// # Errors
+    /// [`RetryAfter`] if the session has had too many; this one is not counted then.
+    pub fn confirmation(&self, rates: LoginRates, session: &str) -> Result<Confirmation<'_>, RetryAfter> {
+        let session = self.hasher.hash_one(session);
+        let now = self.now();
+        take(&mut self.counts().confirmations, session, rates.per_account, 1, now)?;
+        Ok(Confirmation { limits: self, rate: rates.per_account, session })
+    }
+
     fn now(&self) -> u64 {
         self.clock.moment().as_nanos()
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A password that confirms an action; it counts as wrong when dropped.
+#[derive(Debug)]
+#[must_use = "a confirmation that is dropped counts as wrong"]
+pub struct Confirmation<'a> {
+    limits: &'a LoginLimits,
+    rate: Rate,
+    session: u64,
+}
+
+impl Confirmation<'_> {
+    /// Undoes the count, because the password was right, or not verified.
+    pub fn release(self) {
+        release(&mut self.limits.counts().confirmations, self.session, self.rate);
     }
 }
 

@@ -166,7 +166,15 @@ impl Api {
         client: &Client,
     ) -> Result<Account, ApiError> {
         let account = self.account(&token.subject).await?;
-        self.authenticate(&account.username, password, client).await
+        let session = token.session.as_ref().map_or(token.subject.as_str(), |session| session.as_str());
+        let attempt = self.node.limits.confirmation((&self.settings).into(), session)?;
+        let confirmed = self.node.accounts.authenticate(&account.username, password, client.address).await;
+        if matches!(confirmed, Err(ApiError::InvalidCredentials)) {
+            self.note_failed_login(&account.username, client).await;
+        } else {
+            attempt.release();
+        }
+        confirmed
     }
 
     /// # Errors

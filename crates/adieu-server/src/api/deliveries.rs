@@ -14,7 +14,8 @@ use super::{
     view::Message,
 };
 use crate::{
-    deliveries::{self, DeliveryState, DeliveryStore, Operator, Skipped},
+    audit::Operator,
+    deliveries::{self, DeliveryState, DeliveryStore, Skipped},
     error::ApiError,
     input::Query,
 };

@@ -2,24 +2,21 @@
 
 use std::{process::ExitCode, str::FromStr, time::Duration};
 
-use adieu::{
-    restore::LogState,
-    revocation::{Cursor, Position},
-    time::{Clock as _, SystemClock},
-};
-use anyhow::{Context as _, bail, ensure};
+use adieu::time::{Clock as _, SystemClock};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     on_store::{OnStore, audited, open_stores, require_unless},
-    output::{Reader, Table, written},
+    output::{Output, Reader, Table, written},
 };
 use crate::{
-    audit::{Entry, Event},
-    clients::{BackchannelLogout, Capability, Client, ClientName, Limits},
-    config::{MAX_SESSION, Rate, Settings, parse_duration, written_duration},
-    deliveries::{check_backchannel_logout, name_of_client},
+    audit::Operator,
+    client_changes,
+    clients::{BackchannelLogout, Capability, Client, ClientName, Limits, Secret, parse_horizon},
+    config::{Rate, Settings, written_duration},
+    deliveries::check_backchannel_logout,
     store::Stores,
 };
 
@@ -51,12 +48,20 @@ pub(super) enum Command {
         #[arg(long)]
         create: bool,
     },
-    /// Change the limits of a client; running servers apply them within a second
+    /// Change the capabilities or the limits of a client; running servers apply them within a second
     Change {
         /// Its name
         name: ClientName,
+        /// The actions that the client may use from now on, comma-separated; without `revoke`, it has no limits either
+        #[arg(long, value_delimiter = ',', value_name = "follow,revoke,introspect,introspect-access")]
+        capabilities: Vec<Capability>,
         #[command(flatten)]
         limits: OwnLimits,
+    },
+    /// Give a client a new secret and print it; running servers reject the old one within a second
+    RotateSecret {
+        /// Its name
+        name: ClientName,
     },
     /// List the clients, without their secrets
     List,
@@ -94,12 +99,7 @@ impl FromStr for Horizon {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let horizon = parse_duration(text)?;
-        let possible = Duration::from_secs(1)..=MAX_SESSION;
-        match possible.contains(&horizon) {
-            true => Ok(Self(horizon)),
-            false => Err(format!("must be between 1s and {}", written_duration(MAX_SESSION))),
-        }
+        parse_horizon(text).map(Self)
     }
 }
 
@@ -122,33 +122,14 @@ impl Arguments {
                 audited(&settings)?;
                 let (mut client, secret) = Client::new(name.clone(), &capabilities, SystemClock.now())?;
                 client.limits = limits.instead_of(client.limits);
-                ensure!(
-                    client.limits == Limits::default() || client.can(Capability::Revoke),
-                    "a client that can't revoke has no limits on it"
-                );
                 client.backchannel_logout = backchannel_logout_uri.map(|uri| BackchannelLogout { uri, allow_private });
                 if let Some(to) = &client.backchannel_logout {
                     check_backchannel_logout(to).context("--backchannel-logout-uri")?;
                 }
                 require_unless(create, &settings)?;
-                add(&Stores::open(&settings).await?, &client).await?;
-                Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientAdded, None).await;
-                let mut gets = Vec::new();
-                if !client.can.is_empty() {
-                    gets.push(format!("can {}", what(&client)));
-                }
-                if client.backchannel_logout.is_some() {
-                    gets.push("gets logout tokens".to_owned());
-                }
-                let sentence = format!("added the client {name}, which {}; its secret:", gets.join(" and "));
-                let mut object = object(&client, &settings);
-                if let Some(fields) = object.as_object_mut() {
-                    fields.insert("secret".to_owned(), secret.expose().into());
-                }
-                output.result(&sentence, &object)?;
-                if output.reader() == Reader::Person {
-                    output.text(&format!("{}\n", secret.expose()))?;
-                }
+                client_changes::add(&Stores::open(&settings).await?, &client, Operator::default()).await?;
+                let sentence = format!("added the client {name}, which {}; its secret:", gets(&client));
+                with_secret(&mut output, &sentence, object(&client, &settings), &secret)?;
             }
             Command::List => {
                 let mut table =
@@ -175,26 +156,35 @@ impl Arguments {
                     table.print(&mut output)?;
                 }
             }
-            Command::Change { name, limits } => {
+            Command::Change { name, capabilities, limits } => {
                 audited(&settings)?;
                 let stores = open_stores(&settings).await?;
-                let clients = stores.clients();
-                let known = clients.clients().await?.into_iter().find(|client| client.name == name);
-                let Some(mut client) = known else { bail!("no client with the name {name}") };
-                ensure!(client.can(Capability::Revoke), "the client {name} can't revoke");
-                client.limits = limits.instead_of(client.limits);
-                ensure!(clients.limit_client(&name, client.limits).await?, "no client with the name {name}");
-                Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientChanged, None).await;
-                let (quota, horizon) = client.limits.or_else(&settings);
-                let horizon = written_duration(horizon);
-                let sentence = format!("the client {name} may append {quota} revocations, kept for {horizon} at most");
+                let edit = |client: &mut Client| {
+                    if !capabilities.is_empty() {
+                        client.can = Capability::ordered(&capabilities);
+                    }
+                    let before = if client.can(Capability::Revoke) { client.limits } else { Limits::default() };
+                    client.limits = limits.instead_of(before);
+                };
+                let client = client_changes::change(&stores, &name, edit, Operator::default()).await?;
+                let mut sentence = format!("the client {name} {}", gets(&client));
+                if client.can(Capability::Revoke) {
+                    let (quota, horizon) = client.limits.or_else(&settings);
+                    let horizon = written_duration(horizon);
+                    sentence.push_str(&format!("; it may append {quota} revocations, kept for {horizon} at most"));
+                }
                 output.result(&sentence, &object(&client, &settings))?;
+            }
+            Command::RotateSecret { name } => {
+                audited(&settings)?;
+                let stores = open_stores(&settings).await?;
+                let secret = client_changes::rotate_secret(&stores, &name, Operator::default()).await?;
+                let object = json!({ "name": name.as_str(), "done": "rotated" });
+                with_secret(&mut output, &format!("the new secret of the client {name}:"), object, &secret)?;
             }
             Command::Remove { name } => {
                 audited(&settings)?;
-                let removed = open_stores(&settings).await?.clients().remove_client(&name).await?;
-                ensure!(removed, "no client with the name {name}");
-                Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientRemoved, None).await;
+                client_changes::remove(&open_stores(&settings).await?, &name, Operator::default()).await?;
                 output.result(
                     &format!("removed the client {name}"),
                     &json!({ "name": name.as_str(), "done": "removed" }),
@@ -206,19 +196,28 @@ impl Arguments {
     }
 }
 
-/// Adds a client. A relying party gets the revocations from now on, whenever a server notices it.
-async fn add(stores: &Stores, client: &Client) -> anyhow::Result<()> {
-    let now = match (stores.core().restorable(), &client.backchannel_logout) {
-        (Some(log), Some(_)) => Some(log.inspect(Position::START).await?),
-        _ => None,
-    };
-    let added = stores.clients().add_client(client.clone()).await?;
-    ensure!(added, "a client with the name {} already exists", client.name);
-    if let Some(LogState { lineage, head, .. }) = now {
-        let end = Cursor { log: lineage, position: head };
-        stores.deliveries().begin(&name_of_client(&client.name), &end).await?;
+/// Prints a result with the secret of a client.
+fn with_secret(output: &mut Output, sentence: &str, mut object: Value, secret: &Secret) -> anyhow::Result<()> {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("secret".to_owned(), secret.expose().into());
+    }
+    output.result(sentence, &object)?;
+    if output.reader() == Reader::Person {
+        output.text(&format!("{}\n", secret.expose()))?;
     }
     Ok(())
+}
+
+/// Says what a client can do and gets.
+fn gets(client: &Client) -> String {
+    let mut gets = Vec::new();
+    if !client.can.is_empty() {
+        gets.push(format!("can {}", what(client)));
+    }
+    if client.backchannel_logout.is_some() {
+        gets.push("gets logout tokens".to_owned());
+    }
+    gets.join(" and ")
 }
 
 fn what(client: &Client) -> String {

@@ -15,7 +15,8 @@ use super::{
     output::{Output, Reader, Table, written},
 };
 use crate::{
-    deliveries::{DeliveryState, Operator, Skipped, replay, skip},
+    audit::Operator,
+    deliveries::{DeliveryState, Skipped, replay, skip},
     store::Stores,
 };
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 pub use postgres::{is_migrated_postgres, migrate_postgres};
 pub use sqlite::{is_migrated, migrate};
 
-use super::{Client, ClientName, Limits};
+use super::{Capability, Client, ClientName, Limits, SecretHash};
 
 /// A store of clients. Each call is one atomic step, durable when it returns.
 #[async_trait]
@@ -28,11 +28,18 @@ pub trait ClientStore: Send + Sync + 'static {
     /// Fails if the store cannot be read.
     async fn clients(&self) -> Result<Vec<Client>, Error>;
 
-    /// Sets the limits of a client. Returns `false` if there is no such client.
+    /// Sets the capabilities and the limits of a client. Returns `false` if there is no such client.
     ///
     /// # Errors
     /// Fails if the store cannot be written.
-    async fn limit_client(&self, name: &ClientName, limits: Limits) -> Result<bool, Error>;
+    async fn change_client(&self, name: &ClientName, can: &[Capability], limits: Limits) -> Result<bool, Error>;
+
+    /// Sets the secret of a client, and nothing else: a concurrent change must not bring an old secret back. Returns `false` if there is
+    /// no such client.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written.
+    async fn set_client_secret(&self, name: &ClientName, secret: SecretHash) -> Result<bool, Error>;
 
     /// Removes a client. Returns `false` if there is no such client.
     ///
@@ -46,7 +53,8 @@ const ADD: &str = "INSERT INTO client (name, secret, can, created_at, revocation
     ON CONFLICT (name) DO NOTHING";
 const LIST: &str = "SELECT name, secret, can, created_at, revocation_quota, revocation_horizon, \
     backchannel_logout_uri, backchannel_logout_private FROM client ORDER BY name";
-const LIMIT: &str = "UPDATE client SET revocation_quota = $1, revocation_horizon = $2 WHERE name = $3";
+const CHANGE: &str = "UPDATE client SET can = $1, revocation_quota = $2, revocation_horizon = $3 WHERE name = $4";
+const SET_SECRET: &str = "UPDATE client SET secret = $1 WHERE name = $2";
 const REMOVE: &str = "DELETE FROM client WHERE name = $1";
 
 /// Returns the quota and the horizon, in seconds, as stored.
@@ -67,7 +75,7 @@ fn told_at(client: &Client) -> (Option<&str>, bool) {
     (to.map(|to| to.uri.as_str()), to.is_some_and(|to| to.allow_private))
 }
 
-/// Returns the capabilities of a client as stored.
-fn capabilities(client: &Client) -> String {
-    client.can.iter().map(|capability| capability.as_str()).collect::<Vec<_>>().join(" ")
+/// Returns capabilities as stored.
+fn capabilities(can: &[Capability]) -> String {
+    can.iter().map(|capability| capability.as_str()).collect::<Vec<_>>().join(" ")
 }

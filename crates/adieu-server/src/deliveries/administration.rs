@@ -1,13 +1,11 @@
 //! What operators see of deliveries, and change: by the API, in the console and on the command line.
 
-use std::net::IpAddr;
-
-use adieu::{Error, Subject, revocation::Position, time::Timestamp};
+use adieu::{Error, revocation::Position, time::Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Delivery, DeliveryStore};
-use crate::audit::{Entry, Event};
+use crate::audit::{Entry, Event, Operator};
 
 /// The deliveries to one receiver.
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,23 +57,9 @@ impl DeliveryState {
     }
 }
 
-/// Who changes deliveries, and from where; both are unknown on the command line.
-#[derive(Debug, Default)]
-pub(crate) struct Operator<'o> {
-    pub(crate) subject: Option<&'o Subject>,
-    pub(crate) address: Option<IpAddr>,
-}
-
-impl Operator<'_> {
-    async fn record(self, event: Event, receiver: &str, message_id: Option<&str>) {
-        let entry = Entry {
-            receiver: Some(receiver.to_owned()),
-            message_id: message_id.map(str::to_owned),
-            actor: self.subject.cloned(),
-            ..Entry::default()
-        };
-        entry.record(event, self.address).await;
-    }
+async fn record(by: Operator<'_>, event: Event, receiver: &str, message_id: Option<&str>) {
+    let (receiver, message_id) = (Some(receiver.to_owned()), message_id.map(str::to_owned));
+    by.record(event, Entry { receiver, message_id, ..Entry::default() }).await;
 }
 
 /// Sends a receiver everything that is revoked now again, and records who asked. Returns `false` if there is no such receiver.
@@ -85,7 +69,7 @@ impl Operator<'_> {
 pub(crate) async fn replay(store: &dyn DeliveryStore, receiver: &str, by: Operator<'_>) -> Result<bool, Error> {
     let is_known = store.replay(receiver).await?;
     if is_known {
-        by.record(Event::DeliveriesReplayed, receiver, None).await;
+        record(by, Event::DeliveriesReplayed, receiver, None).await;
     }
     Ok(is_known)
 }
@@ -113,7 +97,7 @@ pub(crate) async fn skip(
     by: Operator<'_>,
 ) -> Result<Skipped, Error> {
     if store.skip(receiver, message_id).await? {
-        by.record(Event::DeliverySkipped, receiver, Some(message_id)).await;
+        record(by, Event::DeliverySkipped, receiver, Some(message_id)).await;
         return Ok(Skipped::Done);
     }
     let is_known = store.deliveries().await?.iter().any(|delivery| delivery.receiver == receiver);

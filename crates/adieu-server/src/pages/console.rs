@@ -2,7 +2,7 @@
 
 mod users;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use adieu::{revocation::TargetKind, time::Timestamp};
 use askama::Template;
@@ -342,12 +342,44 @@ pub(crate) struct FollowerRow {
     pub(crate) behind: String,
 }
 
+/// A client that is being added or changed.
+#[derive(Debug)]
+pub(crate) struct ClientForm {
+    pub(crate) title: String,
+    pub(crate) action: &'static str,
+    pub(crate) is_new: bool,
+    pub(crate) name: String,
+    /// The names of the capabilities, what they mean, and whether the client has them.
+    pub(crate) capabilities: [(&'static str, &'static str, bool); 4],
+    pub(crate) quota: String,
+    pub(crate) horizon: String,
+    pub(crate) logout_uri: String,
+    /// What the settings say.
+    pub(crate) default_quota: String,
+    pub(crate) default_horizon: String,
+}
+
+/// A secret that was just made, to be shown once.
+pub(crate) struct ClientSecret {
+    pub(crate) client: String,
+    pub(crate) secret: String,
+}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ClientSecret").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
 /// The clients.
 #[derive(Debug, Template)]
 #[template(path = "console/clients.html")]
 pub(crate) struct ClientsPage {
     pub(crate) page: Page,
     pub(crate) frame: Frame,
+    pub(crate) form: Option<ClientForm>,
+    pub(crate) confirm: Option<Confirm>,
+    pub(crate) secret: Option<ClientSecret>,
     pub(crate) clients: Vec<ClientRow>,
     /// Those that have been silent the longest.
     pub(crate) followers: Vec<FollowerRow>,
@@ -358,6 +390,8 @@ pub(crate) struct ClientsPage {
 /// An alias of a user of a trusted issuer.
 #[derive(Debug)]
 pub(crate) struct AliasRow {
+    /// Names the row in forms.
+    pub(crate) which: String,
     pub(crate) issuer: String,
     pub(crate) format: &'static str,
     pub(crate) value: String,

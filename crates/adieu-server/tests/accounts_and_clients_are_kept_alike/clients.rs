@@ -35,12 +35,23 @@ async fn clients_come_and_go<P: Place>() {
     assert!(!store.add_client(client("shop", &[])).await.unwrap(), "the name is taken");
     assert_eq!(store.clients().await.unwrap(), [cart.clone(), nothing, shop.clone()], "by name");
     for limits in [limits, Limits { quota: None, ..limits }, Limits { horizon: None, ..limits }, Limits::default()] {
-        assert!(store.limit_client(&cart.name, limits).await.unwrap());
+        let can = [Capability::Revoke, Capability::Introspect];
+        assert!(store.change_client(&cart.name, &can, limits).await.unwrap());
         let kept = store.clients().await.unwrap();
-        assert_eq!(kept[0], Client { limits, ..cart.clone() });
+        assert_eq!(kept[0], Client { limits, can: can.to_vec(), ..cart.clone() });
         assert_eq!(kept[2], shop, "the other client is unchanged");
     }
-    assert!(!store.limit_client(&ClientName::new("other").unwrap(), limits).await.unwrap());
+    let (other, secret) = (ClientName::new("other").unwrap(), client("x", &[]).secret);
+    assert!(!store.change_client(&other, &[], limits).await.unwrap());
+    assert!(store.change_client(&cart.name, &cart.can, cart.limits).await.unwrap());
+    assert!(store.set_client_secret(&cart.name, secret.clone()).await.unwrap());
+    let kept = store.clients().await.unwrap();
+    assert_eq!(
+        (&kept[0], &kept[2]),
+        (&Client { secret: secret.clone(), ..cart.clone() }, &shop),
+        "only its secret changed"
+    );
+    assert!(!store.set_client_secret(&other, secret).await.unwrap());
     assert!(store.remove_client(&cart.name).await.unwrap());
     assert!(!store.remove_client(&cart.name).await.unwrap());
     assert_eq!(store.clients().await.unwrap().len(), 2);

@@ -10,7 +10,7 @@ use adieu::{
     Issuer,
     token::{Algorithm, SigningKey, encode},
 };
-use adieu_server::clients::{Capability, ClientName, Limits};
+use adieu_server::clients::{Capability, ClientName, Limits, Secret};
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -171,13 +171,24 @@ async fn that_a_client_came_or_went_is_written_down() {
     lines.has(json!({"event": "client_added", "client": "second"}));
     let (name, horizon) = (ClientName::new("second").unwrap(), Some(Duration::from_secs(60)));
     let limits = Limits { horizon, ..Limits::default() };
-    assert!(app.node.clients.store().limit_client(&name, limits).await.unwrap());
-    while lines.count("client_changed") == 0 {
-        ask(&second).await.is(403);
+    let store = app.node.clients.store();
+    for (can, limits) in [(&[][..], limits), (&[Capability::Follow][..], limits)] {
+        assert!(store.change_client(&name, can, limits).await.unwrap());
+        while lines.count("client_changed") == 0 {
+            ask(&second).await.is(403);
+        }
+        lines.has(json!({"event": "client_changed", "client": "second"}));
     }
-    lines.has(json!({"event": "client_changed", "client": "second"}));
+    assert!(store.set_client_secret(&name, Secret::random().unwrap().hash()).await.unwrap());
+    while lines.count("client_secret_changed") == 0 {
+        ask(&second).await;
+    }
+    ask(&second).await.is(401);
+    lines.has(json!({"event": "client_secret_changed", "client": "second"}));
     app.node.clients.store().remove_client(&name).await.unwrap();
-    while ask(&second).await.status == 403 {}
+    while lines.count("client_removed") == 0 {
+        ask(&second).await;
+    }
     lines.has(json!({"event": "client_removed", "client": "second"}));
 }
 

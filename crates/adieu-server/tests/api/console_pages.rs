@@ -5,9 +5,10 @@ use adieu_events::{Alias, AliasKind};
 use adieu_server::{
     accounts::Account,
     aliases::{AliasFilter, KnownAlias, Named},
-    clients::Capability,
+    clients::{Capability, Limits},
     text::Username,
 };
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use reqwest::header::HeaderValue;
 use serde_json::json;
 
@@ -23,6 +24,18 @@ fn alias(value: &str) -> Vec<(&'static str, String)> {
     [("issuer", "https://login.example"), ("subject", "00u1"), ("format", "email"), ("value", value)]
         .map(|(name, value)| (name, value.to_owned()))
         .into()
+}
+
+fn client(name: &str) -> Vec<(&'static str, String)> {
+    [("name", name), ("can", "follow,revoke"), ("quota", "5 per 1m"), ("horizon", "1d"), ("logout_uri", "")]
+        .map(|(name, value)| (name, value.to_owned()))
+        .into()
+}
+
+/// The form that removes an alias.
+fn removal(subject: &str, value: &str) -> Vec<(&'static str, String)> {
+    let [issuer, value, subject] = ["https://login.example", value, subject].map(|text| URL_SAFE_NO_PAD.encode(text));
+    vec![("which", format!("{issuer}.email.{value}.{subject}"))]
 }
 
 fn changes(user: &str, key: &str) -> Vec<Change> {
@@ -47,9 +60,13 @@ fn changes(user: &str, key: &str) -> Vec<Change> {
         revocation("everything", "", true),
         ("/console/keys/rotate".to_owned(), vec![], true),
         ("/console/keys/remove".to_owned(), vec![("key", key.to_owned())], true),
+        ("/console/clients/add".to_owned(), client("new"), true),
+        ("/console/clients/change".to_owned(), client("shop"), true),
+        ("/console/clients/rotate-secret".to_owned(), client("shop"), true),
+        ("/console/clients/remove".to_owned(), client("shop"), true),
         ("/console/aliases".to_owned(), vec![], false),
         ("/console/aliases/add".to_owned(), alias("jose@example.com"), true),
-        ("/console/aliases/remove".to_owned(), alias("jose@example.com"), true),
+        ("/console/aliases/remove".to_owned(), removal("00u1", "jose@example.com"), true),
         ("/console/deliveries/replay".to_owned(), vec![("receiver", "x".to_owned())], false),
         (
             "/console/deliveries/skip".to_owned(),
@@ -71,6 +88,8 @@ async fn the_console_changes_nothing_without_an_administrator_the_csrf_value_and
     let [jose, boss] = [Browser::logged_in(&app, "jose").await, Browser::logged_in(&app, "boss").await];
     let user = app.claims(&app.log_in("jose").await).subject;
     let key = app.node.core.signing_key().verifying_key().key_id().unwrap().to_string();
+    app.client("shop", &[Capability::Introspect]).await;
+    let clients = app.node.clients.store().clients().await.unwrap();
     let (head, keys) = (app.node.core.applied().borrow().clone(), app.node.core.signing_keys().len());
     for (path, form, needs_password) in changes(user.as_str(), &key) {
         let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -95,6 +114,7 @@ async fn the_console_changes_nothing_without_an_administrator_the_csrf_value_and
     }
     assert_eq!(*app.node.core.applied().borrow(), head, "nothing was revoked");
     assert_eq!(app.node.core.signing_keys().len(), keys);
+    assert_eq!(app.node.clients.store().clients().await.unwrap(), clients);
     let account = app.node.accounts.store().by_id(&user).await.unwrap().unwrap();
     assert!(!account.is_admin && !account.is_disabled && !account.must_change_password);
     assert!(jose.is_logged_in().await && boss.is_logged_in().await);
@@ -114,6 +134,8 @@ async fn no_page_of_the_console_is_for_others_and_no_get_changes_anything() {
         "/revocations?kind=everything",
         "/token",
         "/clients",
+        "/clients?do=add",
+        "/clients?do=rotate-secret&name=x",
         "/aliases",
         "/keys?remove=x",
         "/deliveries?replay=x",
@@ -219,6 +241,125 @@ async fn the_console_shows_each_follower_and_the_version_that_it_states() {
 }
 
 #[tokio::test]
+async fn administrators_add_change_and_remove_clients_and_each_secret_is_shown_once() {
+    let app = TestApp::start().await.with_admin("boss").await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let get = async |query: &str| {
+        let response = boss.get(&format!("/console/clients?{query}"), "text/html").await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let post = async |action: &str, form: &[(&str, String)], password: &str| {
+        let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let more = [("csrf_token", boss.cookie("__Host-csrf_access_token")), ("password", password)];
+        let response = boss.post(&format!("/console/clients/{action}"), &[&form[..], &more].concat(), &[]).await;
+        assert_eq!(header(response.headers(), "cache-control"), "no-store");
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let secret =
+        |page: &str| page.split("<pre tabindex=\"0\"><code>").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let is_accepted = async |secret: &str| app.node.clients.authenticate("shop", secret).await.is_ok();
+    let stored = async || app.node.clients.store().clients().await.unwrap();
+
+    let wanted = "name=shop&can=follow&can=revoke&quota=5+per+1m&horizon=1d&go=1";
+    let (_, asked) = get(&format!("do=add&{wanted}")).await;
+    let command = "adieu client add shop --capabilities follow,revoke --revocation-quota &#39;5 per 1m&#39; --revocation-horizon 1d<";
+    assert!(asked.contains(command), "{asked}");
+    assert_eq!(stored().await, []);
+    assert_eq!(post("add", &client("shop"), "wrong").await.0, 401);
+    assert_eq!(stored().await, []);
+    let (status, page) = post("add", &client("shop"), PASSWORD).await;
+    let first = secret(&page);
+    assert_eq!((status, first.len()), (200, 43));
+    assert!(is_accepted(&first).await);
+    let (_, listed) = get("").await;
+    assert!(
+        listed.contains(">follow, revoke<") && listed.contains(">5/1m, ≤ 1d<") && !listed.contains(&first),
+        "{listed}"
+    );
+    assert_eq!(post("add", &client("shop"), PASSWORD).await.0, 409);
+    assert!(is_accepted(&first).await, "the client that was there before is unchanged");
+
+    let (_, form) = get("do=change&name=shop").await;
+    for given in
+        ["value=\"follow\" checked", "value=\"revoke\" checked", "value=\"introspect\">", "\"5 per 1m\"", "\"1d\""]
+    {
+        assert!(form.contains(given), "{given}: {form}");
+    }
+    let follows = async |id: &str| {
+        let request = boss.client.get(app.url(&format!("/revocations?follower={id}&max_staleness=2000")));
+        request.basic_auth("shop", Some(&first)).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(follows("a").await, 200);
+    let (_, asked) = get("do=change&name=shop&can=introspect&go=1").await;
+    assert!(asked.contains("adieu client change shop --capabilities introspect<"), "{asked}");
+    assert!(asked.contains("1 follower of this server gets no more revocations"), "{asked}");
+    let less = [("name", "shop"), ("can", "introspect")].map(|(name, value)| (name, value.to_owned()));
+    assert_eq!(post("change", &less, PASSWORD).await.0, 303);
+    let changed = &stored().await[0];
+    assert_eq!((&changed.can[..], changed.limits), (&[Capability::Introspect][..], Limits::default()));
+    assert!(is_accepted(&first).await);
+
+    let (_, asked) = get("do=rotate-secret&name=shop").await;
+    assert!(asked.contains("adieu client rotate-secret shop<"), "{asked}");
+    let (_, page) = post("rotate-secret", &client("shop"), PASSWORD).await;
+    let second = secret(&page);
+    assert!(second != first && is_accepted(&second).await && !is_accepted(&first).await);
+    assert_eq!(stored().await[0].can, [Capability::Introspect]);
+    assert!(get("do=remove&name=shop").await.1.contains("adieu client remove shop<"));
+    assert_eq!(post("remove", &client("shop"), PASSWORD).await.0, 303);
+    assert_eq!(stored().await, []);
+    for action in ["change", "rotate-secret", "remove"] {
+        let (status, page) = post(action, &client("shop"), PASSWORD).await;
+        assert!(status == 404 && page.contains("There is no such client any more."), "{action}: {status}");
+        assert!(get(&format!("do={action}&name=shop")).await.1.contains("There is no such client any more."));
+    }
+    assert_eq!(post("x", &[], PASSWORD).await.0, 404);
+}
+
+#[tokio::test]
+async fn what_can_not_be_a_client_is_refused_with_the_reason() {
+    let app = TestApp::start().await.with_admin("boss").await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let csrf = boss.cookie("__Host-csrf_access_token");
+    let hostile = "\"><script>alert(1)</script>\u{202e}";
+    let long = "x".repeat(10_240);
+    for (field, value, said) in [
+        ("name", hostile, "1 to 64 letters"),
+        ("name", &long, "1 to 64 letters"),
+        ("name", "", "1 to 64 letters"),
+        ("can", "", "Choose what the client may do."),
+        ("can", hostile, "Choose what the client may do."),
+        ("quota", hostile, "500 per 1m"),
+        ("quota", "0 per 1m", "500 per 1m"),
+        ("horizon", &long, "500 per 1m"),
+        ("horizon", "9999w", "500 per 1m"),
+        ("can", "follow", "Only a client that can revoke"),
+        ("logout_uri", hostile, "Logout tokens can&#39;t be sent"),
+        ("logout_uri", "https://127.0.0.1/", "Logout tokens can&#39;t be sent"),
+        ("logout_uri", "http://shop.example/", "Logout tokens can&#39;t be sent"),
+    ] {
+        let mut form = client("shop");
+        form.iter_mut().find(|(name, _)| *name == field).unwrap().1 = value.to_owned();
+        let query = form_urlencoded::Serializer::new("do=add&go=1&".to_owned()).extend_pairs(&form).finish();
+        let asked = boss.get(&format!("/console/clients?{query}"), "text/html").await;
+        form.extend([("csrf_token", csrf.to_owned()), ("password", PASSWORD.to_owned())]);
+        let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let made = boss.post("/console/clients/add", &form, &[]).await;
+        for response in [made, asked].into_iter().take(if value.len() > 4_096 { 1 } else { 2 }) {
+            assert_eq!(response.status(), 400, "{field}={value}");
+            let page = response.text().await.unwrap();
+            let (_, problem) = page.split_once("id=\"problem\">").unwrap();
+            assert!(
+                problem.starts_with(said) || problem.split('<').next().unwrap().contains(said),
+                "{field}={value}: {problem}"
+            );
+            assert!(!page.contains("<script>alert"), "{field}");
+        }
+    }
+    assert_eq!(app.node.clients.store().clients().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn administrators_add_find_and_remove_aliases_and_no_url_has_one() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
@@ -243,11 +384,19 @@ async fn administrators_add_find_and_remove_aliases_and_no_url_has_one() {
     assert_eq!(stored().await, 0);
     assert_eq!(post("/add", &alias("Jose@Example.com"), &right).await.0, 303);
     assert_eq!(stored().await, 1);
-    for (name, value) in [("issuer", "https://other.example"), ("subject", ""), ("format", "x"), ("value", "\u{1}")] {
+    for (name, value, said) in [
+        ("issuer", "https://other.example", "This is not a trusted issuer of the settings."),
+        ("subject", "", "Give the subject of the user&#39;s tokens"),
+        ("format", "x", "This can&#39;t be an alias of this format."),
+        ("value", "\u{1}", "This can&#39;t be an alias of this format."),
+    ] {
         let mut form = alias("ana@example.com");
         form.iter_mut().find(|(named, _)| *named == name).unwrap().1 = value.to_owned();
-        let (status, page) = post("/add", &form, &right).await;
-        assert!((400..500).contains(&status) && page.contains("role=\"alert\""), "{name}: {status}");
+        for (path, more) in [("/add", &right), ("", &[("do", "add")])] {
+            let (status, page) = post(path, &form, more).await;
+            let (_, problem) = page.split_once("id=\"problem\">").unwrap();
+            assert!((400..500).contains(&status) && problem.starts_with(said), "{name}: {status}, {problem}");
+        }
     }
     assert_eq!(stored().await, 1);
 
@@ -280,13 +429,32 @@ async fn administrators_add_find_and_remove_aliases_and_no_url_has_one() {
         assert!(urls.into_iter().all(|url| !url.contains("jose") && !url.contains("00u1")), "personal data in a URL");
     }
 
-    let (_, asked) = post("", &alias("jose@example.com"), &[("do", "remove")]).await;
+    let (_, asked) = post("", &removal("00u1", "jose@example.com"), &[("do", "remove")]).await;
     assert!(asked.contains("adieu alias remove") && asked.contains("POST /aliases/remove\n"), "{asked}");
-    assert_eq!(post("/remove", &alias("jose@example.com"), &wrong).await.0, 401);
+    assert_eq!(post("/remove", &removal("00u1", "jose@example.com"), &wrong).await.0, 401);
     assert_eq!(stored().await, 2);
-    assert_eq!(post("/remove", &alias("jose@example.com"), &right).await.0, 303);
+    assert_eq!(post("/remove", &removal("00u1", "jose@example.com"), &right).await.0, 303);
     assert_eq!(stored().await, 1);
-    assert_eq!(post("/remove", &alias("jose@example.com"), &right).await.0, 404);
+    assert_eq!(post("/remove", &removal("00u1", "jose@example.com"), &right).await.0, 404);
+
+    // A browser sends a line break as CRLF.
+    let broken = Named {
+        issuer: Issuer::new("https://login.example").unwrap(),
+        alias: Alias::new(AliasKind::Email, "lines@example.com").unwrap(),
+        subject: Subject::new("two\nlines").unwrap(),
+    };
+    let known = KnownAlias { named: broken, seen_at: Timestamp::from_unix(1) };
+    app.node.aliases.store().add_aliases(vec![known]).await.unwrap();
+    let page = boss.get("/console/aliases", "text/html").await.text().await.unwrap();
+    let form = removal("two\nlines", "lines@example.com");
+    assert!(page.contains(&format!("name=\"which\" value=\"{}\"", form[0].1)), "{page}");
+    let (_, asked) = post("", &form, &[("do", "remove")]).await;
+    assert!(asked.contains(&format!("name=\"which\" value=\"{}\"", form[0].1)), "{asked}");
+    let before = stored().await;
+    assert_eq!((post("/remove", &form, &right).await.0, stored().await), (303, before - 1));
+    for which in ["", "x", "...", "\u{202e}"] {
+        assert_eq!(post("/remove", &[("which", which.to_owned())], &right).await.0, 404);
+    }
 
     let named = |number: u32| Named {
         issuer: Issuer::new("https://login.example").unwrap(),
@@ -301,6 +469,31 @@ async fn administrators_add_find_and_remove_aliases_and_no_url_has_one() {
     let rows = |page: &str| page.matches("@example.com</bdi></th>").count();
     assert_eq!((rows(&first), rows(&second)), (100, 1));
     assert!(second.contains(">100@example.com<"));
+}
+
+#[tokio::test]
+async fn wrong_confirmations_and_failed_logins_have_counts_of_their_own() {
+    let app = TestApp::with(&[("login_attempts_per_account", "2 per 1h"), ("login_attempts_per_address", "3 per 1h")])
+        .await
+        .with_admin("boss")
+        .await;
+    let [boss, other] = [Browser::logged_in(&app, "boss").await, Browser::logged_in(&app, "boss").await];
+    let rotate = async |browser: &Browser<'_>, password: &str| {
+        let form = [("csrf_token", browser.cookie("__Host-csrf_access_token")), ("password", password)];
+        browser.post("/console/keys/rotate", &form, &[]).await.status().as_u16()
+    };
+    assert_eq!(
+        [rotate(&boss, "wrong").await, rotate(&boss, "wrong").await, rotate(&boss, PASSWORD).await],
+        [401, 401, 429]
+    );
+    assert_eq!(rotate(&other, PASSWORD).await, 303, "another session of the same user");
+    let log_in = async |password: &str| {
+        let body = json!({"username": "boss", "password": password});
+        app.post("/login").json(body).send().await.status
+    };
+    assert_eq!(log_in(PASSWORD).await, 200, "the confirmations do not count as logins");
+    assert_eq!([log_in("x").await, log_in("x").await, log_in(PASSWORD).await], [401, 401, 429]);
+    assert_eq!(rotate(&other, PASSWORD).await, 303, "the failed logins do not count as confirmations");
 }
 
 #[tokio::test]

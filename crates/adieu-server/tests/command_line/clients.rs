@@ -90,7 +90,7 @@ fn a_client_can_have_limits_of_its_own() {
     place.run(&[&["client", "add", "till", "--capabilities", "revoke", "--create"], &limits[..]].concat()).succeeded();
     place.run(&["client", "add", "shop", "--capabilities", "revoke"]).succeeded();
     let change = |arguments: &[&str]| place.run(&[&["client", "change"], arguments].concat());
-    insta::assert_snapshot!(change(&["shop", "--revocation-quota", "7 per 1h"]).succeeded().stdout, @"the client shop may append 7 per 1h revocations, kept for 90d at most");
+    insta::assert_snapshot!(change(&["shop", "--revocation-quota", "7 per 1h"]).succeeded().stdout, @"the client shop can revoke; it may append 7 per 1h revocations, kept for 90d at most");
     insta::assert_snapshot!(place.run(&["client", "list"]).succeeded().redacted(), @"
     NAME  CAPABILITIES  QUOTA       HORIZON  CREATED               BACK-CHANNEL LOGOUT
     shop  revoke        7 per 1h    90d      TIME________________  -
@@ -106,6 +106,17 @@ fn a_client_can_have_limits_of_its_own() {
         7_776_000
     );
 
+    // Without `revoke`, there are no limits on it.
+    let follow = change(&["till", "--revocation-horizon", "1d", "--capabilities", "introspect,revoke"]).succeeded();
+    insta::assert_snapshot!(follow.stdout, @"the client till can revoke, introspect; it may append 10000 per 1h revocations, kept for 1d at most");
+    let follow = change(&["till", "--capabilities", "follow"]).succeeded();
+    insta::assert_snapshot!(follow.stdout, @"the client till can follow");
+    change(&["till", "--capabilities", "revoke"]).succeeded();
+    assert_eq!(
+        place.run(&["client", "list", "--json"]).succeeded().objects()[1]["revocations"]["horizon_seconds"],
+        7_776_000
+    );
+
     place.run(&["client", "add", "gate", "--capabilities", "introspect"]).succeeded();
     let refusals = [
         change(&["other", "--revocation-quota", "1 per 1s"]).failed(),
@@ -114,7 +125,7 @@ fn a_client_can_have_limits_of_its_own() {
     ];
     insta::assert_snapshot!(refusals.join("\n"), @"
     no client with the name other
-    the client gate can't revoke
+    a client that can't revoke has no limits on it
     a client that can't revoke has no limits on it
     ");
     for wrong in [
@@ -125,6 +136,27 @@ fn a_client_can_have_limits_of_its_own() {
     ] {
         assert_eq!(change(&[&["shop"], &wrong[..]].concat()).status, 2, "{wrong:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_secret_replaces_the_old_one_in_a_running_server() {
+    let place = Place::empty();
+    let added =
+        place.run(&["client", "add", "shop", "--capabilities", "follow", "--json", "--create"]).succeeded().object();
+    let node = place.node().await;
+    let ask = async |secret: &str| node.clients.authenticate("shop", secret).await;
+    let old = added["secret"].as_str().unwrap();
+    ask(old).await.unwrap();
+    let rotated = place.run(&["client", "rotate-secret", "shop", "--json"]).succeeded().object();
+    let new = rotated["secret"].as_str().unwrap();
+    assert_eq!((&rotated["name"], &rotated["done"]), (&"shop".into(), &"rotated".into()));
+    assert_eq!(ask(new).await.unwrap().can, [Capability::Follow]);
+    assert!(matches!(ask(old).await, Err(ClientError::Wrong)));
+    let text = place.run(&["client", "rotate-secret", "shop"]).succeeded().stdout;
+    let (sentence, newest) = text.split_once('\n').unwrap();
+    assert_eq!(sentence, "the new secret of the client shop:");
+    ask(newest.trim()).await.unwrap();
+    assert_eq!(place.run(&["client", "rotate-secret", "other"]).failed(), "no client with the name other");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,6 +58,7 @@ pub(super) fn router() -> Router<Pages> {
         .route("/console/revocations", get(revocations::list).post(revocations::revoke))
         .route("/console/token", get(token::form).post(token::explain))
         .route("/console/clients", get(clients::list))
+        .route("/console/clients/{action}", post(clients::act))
         .route("/console/aliases", get(aliases::list).post(aliases::search))
         .route("/console/aliases/add", post(aliases::add))
         .route("/console/aliases/remove", post(aliases::remove))
@@ -136,6 +137,11 @@ impl Operator {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Returns who makes a change, for the audit trail.
+    fn by(&self, client: &Client) -> crate::audit::Operator<'_> {
+        crate::audit::Operator { subject: Some(self.subject()), address: Some(client.address) }
     }
 
     fn now(&self, pages: &Pages) -> adieu::time::Timestamp {
@@ -295,6 +301,12 @@ impl Query {
     fn get(&self, name: &str) -> Option<String> {
         let mut pairs = form_urlencoded::parse(self.0.as_bytes());
         pairs.find(|(named, _)| named == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// Returns the values of a parameter that can be given several times.
+    fn all(&self, name: &str) -> Vec<String> {
+        let pairs = form_urlencoded::parse(self.0.as_bytes());
+        pairs.filter(|(named, _)| named == name).map(|(_, value)| value.into_owned()).collect()
     }
 
     /// Returns the value of a parameter without spaces around it, or nothing.

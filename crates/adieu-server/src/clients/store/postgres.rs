@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    super::{BackchannelLogout, Client, ClientName, Limits, SecretHash},
-    ADD, ClientStore, LIMIT, LIST, REMOVE, capabilities, read, told_at, written,
+    super::{BackchannelLogout, Capability, Client, ClientName, Limits, SecretHash},
+    ADD, CHANGE, ClientStore, LIST, REMOVE, SET_SECRET, capabilities, read, told_at, written,
 };
 
 /// The steps that brought the tables to where they are.
@@ -54,7 +54,7 @@ impl ClientStore for Postgres {
         let add = sqlx::query(ADD)
             .bind(client.name.as_str())
             .bind(client.secret.to_text())
-            .bind(capabilities(&client))
+            .bind(capabilities(&client.can))
             .bind(i64::try_from(client.created_at.as_unix()).unwrap_or(i64::MAX))
             .bind(quota)
             .bind(horizon)
@@ -68,9 +68,14 @@ impl ClientStore for Postgres {
         rows.iter().map(client).collect::<Result<_, _>>().map_err(Error::unavailable)
     }
 
-    async fn limit_client(&self, name: &ClientName, limits: Limits) -> Result<bool, Error> {
+    async fn change_client(&self, name: &ClientName, can: &[Capability], limits: Limits) -> Result<bool, Error> {
         let (quota, horizon) = written(limits);
-        Ok(self.execute(sqlx::query(LIMIT).bind(quota).bind(horizon).bind(name.as_str())).await? == 1)
+        let change = sqlx::query(CHANGE).bind(capabilities(can)).bind(quota).bind(horizon).bind(name.as_str());
+        Ok(self.execute(change).await? == 1)
+    }
+
+    async fn set_client_secret(&self, name: &ClientName, secret: SecretHash) -> Result<bool, Error> {
+        Ok(self.execute(sqlx::query(SET_SECRET).bind(secret.to_text()).bind(name.as_str())).await? == 1)
     }
 
     async fn remove_client(&self, name: &ClientName) -> Result<bool, Error> {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use rusqlite::{Row, params};
 
 use super::{
-    super::{BackchannelLogout, Client, ClientName, Limits, SecretHash},
-    ADD, ClientStore, LIMIT, LIST, REMOVE, capabilities, read, told_at, written,
+    super::{BackchannelLogout, Capability, Client, ClientName, Limits, SecretHash},
+    ADD, CHANGE, ClientStore, LIST, REMOVE, SET_SECRET, capabilities, read, told_at, written,
 };
 
 /// The steps that brought the tables to where they are.
@@ -49,7 +49,7 @@ pub async fn is_migrated(store: &Sqlite) -> Result<bool, Error> {
 #[async_trait]
 impl ClientStore for Sqlite {
     async fn add_client(&self, client: Client) -> Result<bool, Error> {
-        let can = capabilities(&client);
+        let can = capabilities(&client.can);
         let (quota, horizon) = written(client.limits);
         self.transact(move |connection| {
             let (uri, allow_private) = told_at(&client);
@@ -72,13 +72,21 @@ impl ClientStore for Sqlite {
         self.query(|connection| connection.prepare_cached(LIST)?.query_map([], client)?.collect()).await
     }
 
-    async fn limit_client(&self, name: &ClientName, limits: Limits) -> Result<bool, Error> {
-        let (name, (quota, horizon)) = (name.clone(), written(limits));
-        let limit = move |connection: &rusqlite::Connection| {
-            let limited = connection.prepare_cached(LIMIT)?.execute(params![quota, horizon, name.as_str()])?;
-            Ok(limited == 1)
+    async fn change_client(&self, name: &ClientName, can: &[Capability], limits: Limits) -> Result<bool, Error> {
+        let (name, can, (quota, horizon)) = (name.clone(), capabilities(can), written(limits));
+        let change = move |connection: &rusqlite::Connection| {
+            let changed = connection.prepare_cached(CHANGE)?.execute(params![can, quota, horizon, name.as_str()])?;
+            Ok(changed == 1)
         };
-        self.transact(limit).await
+        self.transact(change).await
+    }
+
+    async fn set_client_secret(&self, name: &ClientName, secret: SecretHash) -> Result<bool, Error> {
+        let (name, secret) = (name.clone(), secret.to_text());
+        let set = move |connection: &rusqlite::Connection| {
+            Ok(connection.prepare_cached(SET_SECRET)?.execute(params![secret, name.as_str()])? == 1)
+        };
+        self.transact(set).await
     }
 
     async fn remove_client(&self, name: &ClientName) -> Result<bool, Error> {

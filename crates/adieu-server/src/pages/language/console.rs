@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(super) use english::ENGLISH;
 pub(super) use german::GERMAN;
 
-/// Formats a number of sessions.
+/// Formats a number of sessions or followers.
 type Sessions = fn(usize) -> String;
 
 /// The texts of the console in one language.
@@ -120,7 +120,35 @@ pub(crate) struct ConsoleMessages {
     pub(crate) silence: &'static str,
     pub(crate) quota: &'static str,
     pub(crate) no_clients: &'static str,
-    pub(crate) clients_hint: &'static str,
+    pub(crate) add_client: &'static str,
+    pub(crate) change_client: &'static str,
+    pub(crate) rotate_secret: &'static str,
+    pub(crate) remove_client: &'static str,
+    pub(crate) change: &'static str,
+    pub(crate) new_secret: &'static str,
+    pub(crate) client_secret: &'static str,
+    pub(crate) client_secret_hint: &'static str,
+    pub(crate) kept_for: &'static str,
+    pub(crate) limits_hint: &'static str,
+    pub(crate) logout_uri: &'static str,
+    pub(crate) logout_uri_hint: &'static str,
+    pub(crate) gets_logout_tokens: &'static str,
+    pub(crate) can_follow: &'static str,
+    pub(crate) can_revoke: &'static str,
+    pub(crate) can_introspect: &'static str,
+    pub(crate) can_introspect_access: &'static str,
+    pub(crate) effect_client_add: &'static str,
+    pub(crate) effect_client_change: &'static str,
+    pub(crate) effect_rotate_secret: &'static str,
+    pub(crate) effect_client_remove: &'static str,
+    pub(crate) effect_logout_tokens: &'static str,
+    pub(crate) not_a_client_name: &'static str,
+    pub(crate) no_capability: &'static str,
+    pub(crate) not_a_limit: &'static str,
+    pub(crate) limits_without_revoke: &'static str,
+    pub(crate) not_a_logout_url: &'static str,
+    pub(crate) client_exists: &'static str,
+    pub(crate) no_such_client: &'static str,
     pub(crate) client: &'static str,
     pub(crate) version: &'static str,
     pub(crate) unknown: &'static str,
@@ -141,6 +169,8 @@ pub(crate) struct ConsoleMessages {
     pub(crate) no_issuers: &'static str,
     pub(crate) aliases_hint: &'static str,
     pub(crate) not_an_alias: &'static str,
+    pub(crate) not_trusted: &'static str,
+    pub(crate) not_a_subject: &'static str,
     pub(crate) no_such_alias: &'static str,
     pub(crate) algorithm: &'static str,
     pub(crate) signs: &'static str,
@@ -248,6 +278,7 @@ pub(crate) struct ConsoleMessages {
     pub(crate) session_none: &'static str,
     pub(crate) sessions_end: Sessions,
     pub(crate) sessions_ended: Sessions,
+    pub(crate) followers_cut_off: Sessions,
     everywhere: [&'static str; 4],
 }
 

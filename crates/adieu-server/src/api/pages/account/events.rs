@@ -135,6 +135,7 @@ fn text(event: &Value, by: Actor, t: &'static EventMessages) -> Option<&'static 
         | Event::EventReceived
         | Event::ClientAdded
         | Event::ClientChanged
+        | Event::ClientSecretChanged
         | Event::ClientRemoved
         | Event::AliasAdded
         | Event::AliasesRemoved

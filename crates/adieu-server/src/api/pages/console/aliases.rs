@@ -36,6 +36,11 @@ impl Given {
         Ok(Self { issuer, subject, format: text("format")?, value: text("value")?, after: text("after")? })
     }
 
+    fn of(Named { issuer, alias, subject }: Named) -> Self {
+        let (format, value) = (alias.kind().to_string(), alias.value().to_owned());
+        Self { issuer: issuer.to_string(), subject: subject.to_string(), format, value, after: String::new() }
+    }
+
     /// Removes the spaces around what a person has typed.
     fn trimmed(self) -> Self {
         let [issuer, subject, format, value] =
@@ -61,12 +66,21 @@ impl Given {
     }
 
     fn issuer(&self) -> Result<Issuer, Refusal> {
-        Issuer::new(&*self.issuer).map_err(|_| not_an_alias())
+        Issuer::new(&*self.issuer).map_err(|_| not_trusted())
     }
 
     fn subject(&self) -> Result<Subject, Refusal> {
-        Subject::new(&*self.subject).map_err(|_| not_an_alias())
+        Subject::new(&*self.subject)
+            .map_err(|_| Refusal::known(ApiError::BadRequest("Not a subject.".into()), |t| t.console.not_a_subject))
     }
+}
+
+fn no_such_alias() -> Refusal {
+    Refusal::known(ApiError::NotFound, |t| t.console.no_such_alias)
+}
+
+fn not_trusted() -> Refusal {
+    Refusal::known(ApiError::BadRequest("Not a trusted issuer.".into()), |t| t.console.not_trusted)
 }
 
 fn not_an_alias() -> Refusal {
@@ -85,9 +99,13 @@ impl Action {
         [Self::Add, Self::Remove].into_iter().find(|action| action.name() == name)
     }
 
-    fn given(self, form: &mut Fields) -> Result<Given, ApiError> {
-        let given = Given::read(form)?;
-        Ok(if self == Self::Add { given.trimmed() } else { given })
+    /// Reads what a person has typed, or `which` row was chosen: a browser would change the line breaks of a subject.
+    fn given(self, form: &mut Fields) -> Result<Given, Refusal> {
+        if self == Self::Add {
+            return Ok(Given::read(form)?.trimmed());
+        }
+        let which = AliasCursor::try_from(form.text("which")?).map_err(|_| no_such_alias())?;
+        Ok(Given::of(which.0))
     }
 
     const fn name(self) -> &'static str {
@@ -98,10 +116,12 @@ impl Action {
     }
 
     fn confirm(self, pages: &Pages, given: &Given, c: &ConsoleMessages) -> Result<Confirm, Refusal> {
-        let Named { issuer, alias, subject } = given.named()?;
+        let named = given.named()?;
+        let which = AliasCursor(named.clone()).to_string();
+        let Named { issuer, alias, subject } = named;
         let (title, effect, path) = match self {
             Self::Add => {
-                pages.api.require_trusted(&issuer)?;
+                pages.api.require_trusted(&issuer).map_err(|_| not_trusted())?;
                 (c.add_alias, c.effect_alias_add, "/aliases")
             }
             Self::Remove => (c.remove_alias, c.effect_alias_remove, "/aliases/remove"),
@@ -121,12 +141,15 @@ impl Action {
             ),
             call: format!("POST {path}\n{body}"),
             action: format!("/console/aliases/{}", self.name()),
-            fields: vec![
-                ("issuer", issuer.to_owned()),
-                ("subject", subject.to_owned()),
-                ("format", format.to_owned()),
-                ("value", value.to_owned()),
-            ],
+            fields: match self {
+                Self::Add => vec![
+                    ("issuer", issuer.to_owned()),
+                    ("subject", subject.to_owned()),
+                    ("format", format.to_owned()),
+                    ("value", value.to_owned()),
+                ],
+                Self::Remove => vec![("which", which)],
+            },
             needs_password: true,
             is_dangerous: self == Self::Remove,
             back: Section::Aliases.path().to_owned(),
@@ -145,13 +168,13 @@ impl Action {
             let by = audit::Entry::default().by(operator.subject());
             match self {
                 Self::Add => {
-                    pages.api.require_trusted(&named.issuer)?;
+                    pages.api.require_trusted(&named.issuer).map_err(|_| not_trusted())?;
                     pages.api.add_alias(named, by, &client).await?;
                 }
                 Self::Remove => {
                     let which = Removal::Alias(named.alias, Some(named.subject));
                     if pages.api.remove_aliases(named.issuer, &which, by, &client).await? == 0 {
-                        return Err(Refusal::known(ApiError::NotFound, |t| t.console.no_such_alias));
+                        return Err(no_such_alias());
                     }
                 }
             }
@@ -168,7 +191,8 @@ pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Resp
     answer(&operator.visit, page(&pages, &operator, Given::default(), None).await)
 }
 
-/// `POST /console/aliases`, with `issuer`, `subject`, `format`, `value` and `after` to search; with `do` also an action to confirm.
+/// `POST /console/aliases`, with `issuer`, `subject`, `format`, `value` and `after` to search; with `do` also an action to confirm, to
+/// remove with `which` alias of the list.
 pub(super) async fn search(State(pages): State<Pages>, operator: Operator, input::Form(form): input::Form) -> Response {
     let mut form = Fields(form);
     let c = operator.visit.language.messages().console;
@@ -196,7 +220,7 @@ pub(super) async fn add(
     Action::Add.act(pages, operator, client, form).await
 }
 
-/// `POST /console/aliases/remove`, with `issuer`, `subject`, `format`, `value` and `password`.
+/// `POST /console/aliases/remove`, with `which` and `password`.
 pub(super) async fn remove(
     State(pages): State<Pages>,
     operator: Operator,
@@ -228,12 +252,11 @@ async fn page(pages: &Pages, operator: &Operator, given: Given, confirm: Option<
     Ok(AliasesPage { page, frame, confirm, issuers, formats, issuer, subject, format, value, rows, next })
 }
 
-fn row(
-    page: &Page,
-    KnownAlias { named: Named { issuer, alias, subject }, seen_at }: KnownAlias,
-    now: Timestamp,
-) -> AliasRow {
+fn row(page: &Page, KnownAlias { named, seen_at }: KnownAlias, now: Timestamp) -> AliasRow {
+    let which = AliasCursor(named.clone()).to_string();
+    let Named { issuer, alias, subject } = named;
     AliasRow {
+        which,
         issuer: issuer.to_string(),
         format: alias.kind().as_str(),
         value: alias.value().to_owned(),

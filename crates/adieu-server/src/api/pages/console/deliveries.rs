@@ -5,7 +5,7 @@ use axum::{extract::State, response::Response};
 use super::{Answer, Client, Fields, Operator, Pages, Refusal, answer, conclude, done, encoded, input, quoted, url};
 use crate::{
     calendar,
-    deliveries::{self, DeliveryState},
+    deliveries::DeliveryState,
     error::ApiError,
     pages::{Confirm, ConsoleMessages, DeliveriesPage, DeliveryRow, Section},
 };
@@ -89,7 +89,7 @@ pub(super) async fn replay(
     let mut form = Fields(form);
     let replayed = async {
         let receiver = form.text("receiver")?;
-        pages.api.replay(&receiver, by(&operator, &client)).await?;
+        pages.api.replay(&receiver, operator.by(&client)).await?;
         Ok(done(Section::Deliveries.path()))
     };
     let replayed = replayed.await;
@@ -106,7 +106,7 @@ pub(super) async fn skip(
     let mut form = Fields(form);
     let skipped = async {
         let (receiver, message_id) = (form.text("receiver")?, form.text("message_id")?);
-        match pages.api.skip(&receiver, &message_id, by(&operator, &client)).await {
+        match pages.api.skip(&receiver, &message_id, operator.by(&client)).await {
             Ok(()) => Ok(done(Section::Deliveries.path())),
             Err(error @ ApiError::Conflict(_)) => Err(Refusal::known(error, |t| t.console.not_blocked)),
             Err(error) => Err(error.into()),
@@ -114,8 +114,4 @@ pub(super) async fn skip(
     };
     let skipped = skipped.await;
     conclude(&operator.visit, skipped, page(&pages, &operator, None)).await
-}
-
-fn by<'o>(operator: &'o Operator, client: &Client) -> deliveries::Operator<'o> {
-    deliveries::Operator { subject: Some(operator.subject()), address: Some(client.address) }
 }
