@@ -76,7 +76,8 @@ test('an administrator finds a user, and does with it what the page has announce
   await page.getByText('adieu session end --user jose').waitFor();
   assert.deepEqual([await phone.isLive(), await script.isLive()], [true, true], 'nothing has happened yet');
   await page.getByRole('button', { name: 'Log out everywhere' }).click();
-  assert.equal(await page.getByRole('status').first().innerText(), 'Done. 2 sessions ended. It holds everywhere: 1 confirmed it.');
+  assert.equal(await page.getByRole('status').first().innerText(), 'Done. 2 sessions ended.');
+  await page.locator('#progress').getByText('It holds everywhere: 1 confirmed it.').waitFor();
   assert.deepEqual([await phone.isLive(), await script.isLive()], [false, false]);
 
   await page.getByRole('link', { name: 'Reset the password' }).click();
@@ -220,6 +221,27 @@ test('a token is explained', async (t) => {
   assert.match(`${wrong}`, /nothing that the token says can be trusted/);
   assert.match(`${unread}`, /not reached/);
   assert.match(`${(await explain('<script>alert(1)</script>'))[0]}`, /malformed/);
+});
+
+test('a revocation is shown node by node until it holds everywhere', async (t) => {
+  const { node, page } = await open(t, { max_staleness: '15s' }, { bypassCSP: true, reducedMotion: 'reduce' });
+  await startService(t, node, { url: node.url, maxStaleness: 15_000 });
+  const { service } = await startService(t, node, { url: node.url, maxStaleness: 15_000 });
+  await page.locator('[data-party^=service-]').nth(1).getByText('fresh').waitFor();
+  service.kill('SIGSTOP');
+  const progress = page.locator('#progress');
+  const states = async () => (await progress.locator('.pill').allInnerTexts()).sort();
+  await page.goto('/console/revocations?kind=subject&value=x');
+  await page.getByRole('button', { name: /^Revoke: subject/ }).click();
+  await page.getByText('Done.').waitFor();
+  await progress.getByText('Confirmed: 2/3').waitFor();
+  assert.deepEqual(await states(), ['has it', 'has it', 'not yet']);
+  await isClean(page);
+  await progress.getByText('It holds everywhere: 2 confirmed it, 1 silent and rejecting by now.').waitFor();
+  service.kill('SIGCONT');
+  await page.reload();
+  await page.getByRole('heading', { name: 'Revocations' }).waitFor();
+  assert.equal(await progress.count(), 0, 'what was done is not in the address');
 });
 
 test('a follower that stops is shown within its bound, and its return too', async (t) => {
@@ -406,6 +428,11 @@ test('what comes from outside is shown as text, and leaves no page wider than th
     assert.equal(await page.locator('main script, main img, main b').count(), 0, section);
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `wider: ${section}`);
   }
+  await page.goto('/console/token');
+  await page.getByLabel('Token', { exact: true }).fill((await node.logIn('jose')).access);
+  await page.getByRole('button', { name: 'Explain' }).click();
+  await page.getByRole('heading', { name: 'Verdict' }).waitFor();
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'wider: the verdict');
   await page.goto('/console/users');
   await page.getByRole('link', { name }).click();
   assert.equal(await page.getByRole('heading', { level: 1 }).innerText(), name);

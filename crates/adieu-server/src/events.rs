@@ -8,7 +8,14 @@
 //! 4. **Keys may be newer than those known here.** A message with an unknown key waits until the issuer's keys have been read again.
 //!    If they can't be read, the answer says that the message may come again.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
+mod journal;
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use adieu::{
     Issuer,
@@ -21,6 +28,8 @@ use adieu_events::{Effect, Event, EventError, Received, Receiver};
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use tokio::{sync::Semaphore, time::timeout};
+
+pub(crate) use journal::Journal;
 
 use crate::{
     aliases::Aliases,
@@ -46,6 +55,7 @@ pub struct Events {
     clock: Arc<dyn Clock>,
     verifying: Semaphore,
     waiting_for_keys: Semaphore,
+    journal: Journal,
 }
 
 /// Who may send events, and how many.
@@ -53,12 +63,16 @@ pub struct Events {
 struct Senders {
     receiver: Receiver,
     key_followers: Vec<(Issuer, Arc<KeyFollower>)>,
+    /// The issuers whose tokens the events are about.
+    issuers: BTreeSet<Issuer>,
     quota: Rate,
 }
 
 impl Senders {
     fn new(trusted: &Trusted, quota: Rate) -> Self {
-        Self { receiver: Receiver::new(trusted.senders()), key_followers: trusted.event_key_followers(), quota }
+        let senders = trusted.senders();
+        let issuers = senders.iter().map(|sender| sender.issuer().clone()).collect();
+        Self { receiver: Receiver::new(senders), key_followers: trusted.event_key_followers(), issuers, quota }
     }
 
     /// Returns the followers of the keys of the issuer that a message names.
@@ -90,12 +104,23 @@ impl Events {
         let (senders, quotas) =
             (ArcSwap::from_pointee(Senders::new(trusted, quota)), EventQuotas::new(Arc::clone(&clock)));
         let (verifying, waiting_for_keys) = (Semaphore::new(1), Semaphore::new(MAX_WAITING_FOR_KEYS));
-        Self { senders, quotas, clock, verifying, waiting_for_keys }
+        let journal = Journal::new(Arc::clone(&clock));
+        Self { senders, quotas, clock, verifying, waiting_for_keys, journal }
     }
 
     /// Receives from now on the events of these issuers, and no others.
     pub(crate) fn replace(&self, trusted: &Trusted, quota: Rate) {
         self.senders.store(Arc::new(Senders::new(trusted, quota)));
+    }
+
+    /// Returns what was received.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Returns the issuers that may send events.
+    pub(crate) fn issuers(&self) -> BTreeSet<Issuer> {
+        self.senders.load().issuers.clone()
     }
 
     /// Counts a message from this address, before it is read.
@@ -104,13 +129,33 @@ impl Events {
         self.quotas.sent_from(address, quota).map_err(|RetryAfter(retry_after)| ApiError::TooManyEvents { retry_after })
     }
 
-    /// Verifies a message with `verify`. `named` returns the issuer that the message names, to read its keys again.
+    /// Verifies a message that was sent as `kind` with `verify`, and keeps why it was rejected. `named` returns the issuer that the message
+    /// names, to read its keys again.
     pub(crate) async fn verify(
         &self,
+        kind: &'static str,
         named: impl Fn(&Receiver) -> Option<&Issuer>,
         verify: impl Fn(&Receiver, Timestamp) -> Result<Received, EventError>,
     ) -> Result<Received, Rejection> {
         let senders = self.senders.load_full();
+        let verified = self.verify_with(&senders, &named, verify).await;
+        let reason = match &verified {
+            Ok(_) => None,
+            Err(Rejection::Message(error)) => Some(error.to_string()),
+            Err(Rejection::Other(error)) => Some(error.to_string()),
+        };
+        if let Some(reason) = reason {
+            self.journal.rejected(kind, named(&senders.receiver).cloned(), &reason);
+        }
+        verified
+    }
+
+    async fn verify_with(
+        &self,
+        senders: &Senders,
+        named: impl Fn(&Receiver) -> Option<&Issuer>,
+        verify: impl Fn(&Receiver, Timestamp) -> Result<Received, EventError>,
+    ) -> Result<Received, Rejection> {
         let receiver = &senders.receiver;
         let mut result = self.verify_once(receiver, &verify).await?;
         let followers = senders.followers(named(receiver));
@@ -156,8 +201,13 @@ pub(crate) async fn take_effect(
     aliases: &Aliases,
     sessions: &Sessions,
     metrics: &Metrics,
+    journal: &Journal,
     address: IpAddr,
 ) -> Result<bool, ApiError> {
+    let count = |issuer: &Issuer, kind, outcome| {
+        metrics.event_received(issuer, kind, outcome);
+        journal.received(issuer, kind, outcome);
+    };
     aliases.resolve(&mut received).await?;
     let revocations = received.revocations();
     if !revocations.is_empty() {
@@ -169,7 +219,7 @@ pub(crate) async fn take_effect(
     let is_of_another = |event: &Event| event.effect.revocations().is_empty() && known.contains(event.kind);
     for event in received.events.iter().filter(|event| !(is_unknown(event) && is_of_another(event))) {
         let (kind, outcome) = (event.kind, event.effect.as_str());
-        metrics.event_received(&event.issuer, kind, outcome);
+        count(&event.issuer, kind, outcome);
         if event.effect == Effect::StreamStopped {
             tracing::warn!(issuer = %received.issuer, "the issuer has stopped its stream of events");
         }
@@ -181,7 +231,7 @@ pub(crate) async fn take_effect(
         if is_unknown(event) {
             let unknown = Effect::UnknownSubject.as_str();
             if outcome != unknown {
-                metrics.event_received(&event.issuer, kind, unknown);
+                count(&event.issuer, kind, unknown);
             }
             entry(unknown).note(audit::Event::EventReceived, address);
             let why = match event.has_unknown_alias() {
@@ -193,7 +243,7 @@ pub(crate) async fn take_effect(
     }
     if let Some(Event { kind, .. }) = received.events.first() {
         for (issuer, error) in &received.rejections {
-            metrics.event_received(issuer, kind, "rejected");
+            count(issuer, kind, "rejected");
             tracing::warn!(%issuer, kind, %error, "an event was rejected for the tokens of this issuer, and accepted for those of another");
         }
     }

@@ -75,13 +75,19 @@ pub(super) async fn backchannel_logout(
     let node = &api.node;
     let verified = node
         .events
-        .verify(|receiver| receiver.named_issuer(&token), |receiver, now| receiver.backchannel_logout(&token, now))
+        .verify(
+            "backchannel-logout",
+            |receiver| receiver.named_issuer(&token),
+            |receiver, now| receiver.backchannel_logout(&token, now),
+        )
         .await;
     let received = verified.map_err(|rejection| match rejection {
         Rejection::Message(error) => reject(OAuthError::Request(error.to_string().into())),
         Rejection::Other(error) => OAuthError::Other(error),
     })?;
-    take_effect(received, &node.aliases, &node.sessions, &node.metrics, address).await.map_err(OAuthError::Other)?;
+    take_effect(received, &node.aliases, &node.sessions, &node.metrics, node.events.journal(), address)
+        .await
+        .map_err(OAuthError::Other)?;
     Ok((StatusCode::OK, [(header::CACHE_CONTROL, "no-store")]).into_response())
 }
 
@@ -124,13 +130,19 @@ pub(super) async fn security_event(
     let SecurityEventToken(token) = token.map_err(reject)?;
     let verified = node
         .events
-        .verify(|receiver| receiver.named_issuer(&token), |receiver, now| receiver.security_event(&token, now))
+        .verify(
+            "security-event",
+            |receiver| receiver.named_issuer(&token),
+            |receiver, now| receiver.security_event(&token, now),
+        )
         .await;
     let received = verified.map_err(|rejection| match rejection {
         Rejection::Message(error) => reject(error.into()),
         Rejection::Other(error) => PushError::Other(error),
     })?;
-    take_effect(received, &node.aliases, &node.sessions, &node.metrics, address).await.map_err(PushError::Other)?;
+    take_effect(received, &node.aliases, &node.sessions, &node.metrics, node.events.journal(), address)
+        .await
+        .map_err(PushError::Other)?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -185,6 +197,7 @@ pub(super) async fn global_token_revocation(
     let verified = node
         .events
         .verify(
+            "global-token-revocation",
             |receiver| receiver.named_issuer(token),
             |receiver, now| receiver.global_token_revocation(token, &body, now),
         )
@@ -193,7 +206,7 @@ pub(super) async fn global_token_revocation(
         Rejection::Message(error) => reject(refusal(error)),
         Rejection::Other(error) => error,
     })?;
-    match take_effect(received, &node.aliases, &node.sessions, &node.metrics, address).await? {
+    match take_effect(received, &node.aliases, &node.sessions, &node.metrics, node.events.journal(), address).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(ApiError::NotFound),
     }
@@ -234,13 +247,13 @@ pub(super) async fn webhook(
         values.next().filter(|_| values.next().is_none())?.to_str().ok()
     };
     let verify = |receiver: &Receiver, now| receiver.webhook(&name, header, &body, now);
-    let verified = node.events.verify(|receiver| receiver.webhook_issuer(&name), verify).await;
+    let verified = node.events.verify("webhook", |receiver| receiver.webhook_issuer(&name), verify).await;
     let received = verified.map_err(|rejection| match rejection {
         Rejection::Message(EventError::UnknownWebhook) => reject(ApiError::NotFound),
         Rejection::Message(error) => reject(ApiError::BadRequest(format!("{error}.").into())),
         Rejection::Other(error) => error,
     })?;
-    take_effect(received, &node.aliases, &node.sessions, &node.metrics, address).await?;
+    take_effect(received, &node.aliases, &node.sessions, &node.metrics, node.events.journal(), address).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

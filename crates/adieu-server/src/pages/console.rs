@@ -84,6 +84,41 @@ pub(crate) struct Frame {
     pub(crate) expires_in: u64,
     pub(crate) notice: Option<String>,
     pub(crate) problem: Option<String>,
+    /// Where a revocation holds that was just made.
+    pub(crate) progress: Option<Progress>,
+}
+
+/// Where a revocation holds.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// The page that has the same, and waits for the end with `wait=everywhere`.
+    pub(crate) url: String,
+    /// Set once it holds everywhere.
+    pub(crate) everywhere: Option<String>,
+    pub(crate) rows: Vec<ProgressRow>,
+}
+
+impl Progress {
+    fn confirmed(&self) -> usize {
+        self.rows.iter().filter(|row| row.has_it).count()
+    }
+}
+
+/// A server, or the followers of a client.
+#[derive(Debug)]
+pub(crate) struct ProgressRow {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    /// Whether it has the revocation, and all that follow it.
+    pub(crate) has_it: bool,
+}
+
+/// The progress of a revocation, on a page of its own.
+#[derive(Debug, Template)]
+#[template(path = "console/progress-page.html")]
+pub(crate) struct ProgressPage {
+    pub(crate) page: Page,
+    pub(crate) frame: Frame,
 }
 
 /// An action that was chosen and not confirmed yet.
@@ -123,6 +158,15 @@ impl Health {
             Some(staleness) if staleness <= bound * 3 / 4 => Self::Fresh,
             Some(staleness) if staleness <= bound => Self::Lagging,
             _ => Self::Stale,
+        }
+    }
+
+    /// Judges what followed from an event of another issuer, by its name in the metrics.
+    pub(crate) fn of_event(outcome: &str) -> Self {
+        match outcome {
+            "rejected" | "stream_stopped" => Self::Stale,
+            "unknown_subject" | "ignored" => Self::Lagging,
+            _ => Self::Fresh,
         }
     }
 
@@ -458,6 +502,33 @@ pub(crate) struct DeliveryRow {
     pub(crate) is_blocked: bool,
 }
 
+/// A trusted issuer, and the events of one kind and outcome that it has sent, if it has sent any.
+#[derive(Debug)]
+pub(crate) struct ReceivedRow {
+    pub(crate) issuer: String,
+    pub(crate) event: Option<ReceivedEvent>,
+}
+
+/// Events of one kind that had the same outcome.
+#[derive(Debug)]
+pub(crate) struct ReceivedEvent {
+    pub(crate) kind: &'static str,
+    pub(crate) outcome: &'static str,
+    pub(crate) health: Health,
+    pub(crate) count: u64,
+    pub(crate) last: Ago,
+}
+
+/// A message that was rejected.
+#[derive(Debug)]
+pub(crate) struct RejectedRow {
+    pub(crate) at: Ago,
+    pub(crate) kind: &'static str,
+    /// The issuer that it names.
+    pub(crate) named: String,
+    pub(crate) reason: String,
+}
+
 /// The deliveries.
 #[derive(Debug, Template)]
 #[template(path = "console/deliveries.html")]
@@ -466,6 +537,9 @@ pub(crate) struct DeliveriesPage {
     pub(crate) frame: Frame,
     pub(crate) confirm: Option<Confirm>,
     pub(crate) deliveries: Vec<DeliveryRow>,
+    pub(crate) received: Vec<ReceivedRow>,
+    /// Newest first.
+    pub(crate) rejected: Vec<RejectedRow>,
 }
 
 /// An event of the audit trail.
@@ -515,5 +589,5 @@ macro_rules! framed {
 }
 
 framed!(
-    OverviewPage UsersPage UserPage SessionsPage RevocationsPage TokenPage ClientsPage AliasesPage KeysPage DeliveriesPage AuditPage
+    OverviewPage ProgressPage UsersPage UserPage SessionsPage RevocationsPage TokenPage ClientsPage AliasesPage KeysPage DeliveriesPage AuditPage
 );

@@ -10,10 +10,11 @@ use adieu_server::{
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use reqwest::header::HeaderValue;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     pages::{Browser, header},
+    provider::Provider,
     support::{PASSWORD, TestApp},
 };
 
@@ -133,6 +134,7 @@ async fn no_page_of_the_console_is_for_others_and_no_get_changes_anything() {
         "/sessions?find=x&after=x",
         "/revocations?kind=everything",
         "/token",
+        "/progress?at=x.1&wait=everywhere",
         "/clients",
         "/clients?do=add",
         "/clients?do=rotate-secret&name=x",
@@ -469,6 +471,87 @@ async fn administrators_add_find_and_remove_aliases_and_no_url_has_one() {
     let rows = |page: &str| page.matches("@example.com</bdi></th>").count();
     assert_eq!((rows(&first), rows(&second)), (100, 1));
     assert!(second.contains(">100@example.com<"));
+}
+
+#[tokio::test]
+async fn a_revocation_is_shown_node_by_node_until_it_holds_everywhere() {
+    let app = TestApp::with(&[("max_staleness", "10s")]).await.with_admin("boss").await;
+    let billing = app.client("billing", &[Capability::Follow]).await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let follow = async |after: &str| {
+        let url = app.url(&format!("/revocations?follower=a&max_staleness=10000{after}"));
+        let response = boss.client.get(url).basic_auth(&billing.name, Some(&billing.secret)).send().await.unwrap();
+        let page: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        format!("&after={}", page["cursor"].as_str().unwrap())
+    };
+    let before = follow("").await;
+    follow(&before).await;
+    let revoke = async |more: &[(&str, &str)]| {
+        let csrf = [("csrf_token", boss.cookie("__Host-csrf_access_token"))];
+        let form = [&[("kind", "subject"), ("value", "x")][..], &csrf, more].concat();
+        let response = boss.post("/console/revocations", &form, &[]).await;
+        assert_eq!(response.status(), 303);
+        header(response.headers(), "location").to_owned()
+    };
+    let to = revoke(&[("progress", "1")]).await;
+    let at = to.strip_prefix("/console/revocations?done=0&at=").unwrap().to_owned();
+    let shown = async |path: &str| boss.get(path, "text/html").await.text().await.unwrap();
+    let row = |state: &str| format!("{state}</span> <bdi class=\"name\">billing</bdi>");
+    for path in [&to, &format!("/console/progress?at={at}")] {
+        let mut page = shown(path).await;
+        while page.contains("Confirmed: 0/2") {
+            page = shown(path).await;
+        }
+        assert!(page.contains("Confirmed: 1/2") && page.contains(&row("warn\">not yet")), "{page}");
+    }
+    let path = format!("/console/progress?at={at}&wait=everywhere");
+    let ending = tokio::join!(shown(&path), async {
+        let after = follow(&before).await;
+        follow(&after).await;
+    });
+    assert!(ending.0.contains("It holds everywhere: 2 confirmed it.") && ending.0.contains(&row("ok\">has it")));
+    assert!(shown(&to).await.contains("Confirmed: 2/2"));
+
+    // Without the field, the answer comes once it holds everywhere: here, after the silent follower must reject.
+    assert_eq!(revoke(&[]).await, "/console/revocations?done=0.0.1.0");
+    for at in ["", "x", "a.b", "a.99999999999999999999", "%FF"] {
+        assert_eq!(boss.get(&format!("/console/progress?at={at}"), "text/html").await.status(), 404, "{at}");
+        assert_eq!(boss.get(&format!("/console/keys?at={at}"), "text/html").await.status(), 200, "{at}");
+    }
+    let other = shown("/console/progress?at=other.1").await;
+    assert!(other.contains("Confirmed: 0/1"), "a position in another log");
+}
+
+#[tokio::test]
+async fn the_console_shows_what_issuers_have_sent_and_why_it_was_rejected() {
+    let provider = Provider::start().await;
+    let app = provider.app().await.with_admin("boss").await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let shown = async || boss.get("/console/deliveries", "text/html").await.text().await.unwrap();
+    assert!(shown().await.contains("none since the start of this server"));
+    let send =
+        async |token: &str| app.post("/backchannel-logout").form(format!("logout_token={token}")).send().await.status;
+    for sid in ["s1", "s2"] {
+        assert_eq!(send(&provider.logout_token(json!({ "sid": sid }))).await, 200);
+    }
+    assert_eq!(send(&provider.logout_token(json!({"sid": "s1", "exp": null}))).await, 400);
+    for _ in 0..30 {
+        assert_eq!(send("<script>alert(1)</script>").await, 400);
+    }
+    assert_eq!(send(&provider.logout_token(json!({"sid": "s1", "aud": "other"}))).await, 400);
+    let page = shown().await;
+    let received =
+        "<td>backchannel-logout</td><td><span class=\"pill ok\">revoked</span></td><td class=\"number\">2</td>";
+    assert!(page.contains(received) && !page.contains("none since the start"), "{page}");
+    let (_, rejected) = page.split_once("rejected-title").unwrap();
+    assert_eq!(
+        rejected.matches("<th scope=\"row\">backchannel-logout</th>").count(),
+        20,
+        "only the last ones are kept"
+    );
+    let first = rejected.split("<th scope=\"row\">").nth(1).unwrap();
+    assert!(first.contains(&provider.issuer) && first.contains("aud"), "{first}");
+    assert!(!page.contains("<script>alert"));
 }
 
 #[tokio::test]

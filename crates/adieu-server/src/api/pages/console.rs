@@ -3,7 +3,8 @@
 //! 1. Every request needs the token of an administrator ([`Operator`]).
 //! 2. A change is shown first, with what follows from it and how to do it elsewhere, by a `GET` that changes nothing, and made by a
 //!    `POST`. What gives power to others or ends everything also needs the password of the administrator.
-//! 3. A change that revokes is answered once it holds everywhere.
+//! 3. A change that revokes is answered once it holds everywhere; with `progress=1`, which scripts add, at once, with a page that shows
+//!    where it holds.
 
 mod aliases;
 mod audit;
@@ -11,6 +12,7 @@ mod clients;
 mod deliveries;
 mod keys;
 mod overview;
+mod progress;
 mod revocations;
 mod sessions;
 mod token;
@@ -62,6 +64,7 @@ pub(super) fn router() -> Router<Pages> {
         .route("/console/aliases", get(aliases::list).post(aliases::search))
         .route("/console/aliases/add", post(aliases::add))
         .route("/console/aliases/remove", post(aliases::remove))
+        .route("/console/progress", get(progress::show))
         .route("/console/keys", get(keys::list))
         .route("/console/keys/rotate", post(keys::rotate))
         .route("/console/keys/remove", post(keys::remove))
@@ -115,6 +118,11 @@ impl Operator {
         let account = pages.api.account(self.subject()).await?;
         let csrf = self.token.custom.get("csrf").and_then(Value::as_str).unwrap_or_default().to_owned();
         let c = page.messages().console;
+        let head = self.query.get("at").filter(|_| self.is_own_link).and_then(|head| head.parse().ok());
+        let progress = match head {
+            Some(head) => Some(progress::progress(pages, &page, &head, None).await?),
+            None => None,
+        };
         let frame = Frame {
             section,
             title: section.name(c).to_owned(),
@@ -123,6 +131,7 @@ impl Operator {
             expires_in: pages.expires_in(&self.token),
             notice: Done::read(&self.query).filter(|_| self.is_own_link).map(|done| done.text(c)),
             problem: None,
+            progress,
         };
         Ok((page, frame))
     }
@@ -259,6 +268,7 @@ impl Done {
             [sessions, acknowledged, waited_out, unbounded] => {
                 Self { sessions: Some(sessions), everywhere: Some(Everywhere { acknowledged, waited_out, unbounded }) }
             }
+            [sessions] => Self { sessions: Some(sessions), everywhere: None },
             _ => Self { sessions: None, everywhere: None },
         })
     }
@@ -268,16 +278,34 @@ impl Done {
         if let Some(sessions) = self.sessions.filter(|sessions| *sessions > 0) {
             text = format!("{text} {}", (c.sessions_ended)(sessions));
         }
-        if let Some(Everywhere { acknowledged, waited_out, unbounded }) = self.everywhere {
-            // This server has it too.
-            text = format!("{text} {}", c.everywhere(acknowledged.saturating_add(1), waited_out, unbounded));
+        if let Some(everywhere) = self.everywhere {
+            text = format!("{text} {}", everywhere.text(c));
         }
         text
     }
 }
 
-/// Waits until a revocation holds everywhere, and goes to a page that says so.
-async fn done_everywhere(pages: &Pages, time: MoreTime, sessions: usize, to: &str) -> Result<Response, Refusal> {
+impl Everywhere {
+    fn text(self, c: &ConsoleMessages) -> String {
+        // This server has it too.
+        c.everywhere(self.acknowledged.saturating_add(1), self.waited_out, self.unbounded)
+    }
+}
+
+/// Waits until a revocation holds everywhere, and goes to a page that says so; if the form asks for it, goes there at once, and the page shows
+/// the progress.
+async fn done_everywhere(
+    pages: &Pages,
+    time: MoreTime,
+    form: &mut Fields,
+    sessions: usize,
+    to: &str,
+) -> Result<Response, Refusal> {
+    if form.text("progress").is_ok_and(|progress| progress == "1")
+        && let Some(response) = progress::watched(pages, sessions, to).await?
+    {
+        return Ok(response);
+    }
     let waited = Wait::new(Some(()), time).until_everywhere(&pages.api.node.feed).await;
     let done = match waited.map_err(|error| Refusal::known(error, |t| t.console.done_not_everywhere))? {
         Some(Everywhere { acknowledged, waited_out, unbounded }) => {

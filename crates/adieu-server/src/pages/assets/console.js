@@ -1,10 +1,13 @@
 // The console. Without this script it works too, and shows the state of when it was loaded.
 
+import { parse } from './forms.js';
 import { find, renew, session } from './live.js';
 
 const INTERVAL = 2_000;
 /** How long the plots look back, in seconds. */
 const WINDOW = 300;
+/** How often it is asked where a revocation holds. */
+const PROGRESS_INTERVAL = 250;
 /** After this time without a key or a click the administrator is logged out. */
 const IDLE = 30 * 60_000;
 
@@ -12,10 +15,41 @@ const own = session('/console');
 const query = new URLSearchParams(location.search);
 if (query.has('done') || query.has('in')) {
   query.delete('done');
+  query.delete('at');
   query.delete('in');
   history.replaceState(null, '', `${location.pathname}${query.size ? `?${query}` : ''}`);
 }
 /** @type {HTMLElement | null} */ (document.querySelector('.confirm :is(input:not([type=hidden], [hidden]), button)'))?.focus();
+
+for (const form of document.querySelectorAll('.confirm form[method=post]')) {
+  // The answer comes at once, and the page shows where the revocation holds.
+  form.append(Object.assign(document.createElement('input'), { type: 'hidden', name: 'progress', value: '1' }));
+}
+if (find('progress')) progress();
+
+/** Shows where a revocation holds, until it holds everywhere. */
+async function progress() {
+  const url = find('progress')?.dataset.url ?? '';
+  const load = async (/** @type {string} */ more) => parse(await (await fetch(`${url}${more}`, { headers: { accept: 'text/html' } })).text());
+  /** @param {Document} page */
+  function show(page) {
+    const [text, renewed] = [find('progress-text'), find('progress-text', page)];
+    // Without it, the session has ended.
+    if (!text || !renewed) return;
+    // What has not changed is not read out again.
+    if (text.textContent !== renewed.textContent) text.textContent = renewed.textContent;
+    for (const part of ['progress', 'ul']) document.querySelector(`#progress ${part}`)?.replaceWith(/** @type {Node} */ (page.querySelector(`#progress ${part}`)));
+    const problem = find('problem', page);
+    if (problem) find('notices')?.append(problem);
+  }
+  let isOver = false;
+  const end = load('&wait=everywhere').then(show, () => {}).finally(() => { isOver = true; });
+  while (!isOver) {
+    await Promise.race([end, new Promise((resolve) => setTimeout(resolve, PROGRESS_INTERVAL))]);
+    const page = isOver ? undefined : await load('').catch(() => undefined);
+    if (page && !isOver) show(page);
+  }
+}
 
 document.addEventListener('submit', (event) => {
   const form = /** @type {HTMLFormElement} */ (event.target);

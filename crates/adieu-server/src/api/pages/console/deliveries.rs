@@ -1,4 +1,4 @@
-//! The deliveries to receivers of webhooks and logout tokens.
+//! The deliveries to receivers of webhooks and logout tokens, and the events that were received.
 
 use axum::{extract::State, response::Response};
 
@@ -7,7 +7,9 @@ use crate::{
     calendar,
     deliveries::DeliveryState,
     error::ApiError,
-    pages::{Confirm, ConsoleMessages, DeliveriesPage, DeliveryRow, Section},
+    pages::{
+        Confirm, ConsoleMessages, DeliveriesPage, DeliveryRow, Health, ReceivedEvent, ReceivedRow, RejectedRow, Section,
+    },
 };
 
 /// `GET /console/deliveries`, with `replay` or `skip` for a receiver to confirm.
@@ -76,7 +78,28 @@ async fn page(pages: &Pages, operator: &Operator, action: Option<Action>) -> Ans
         receiver: state.receiver,
     });
     let deliveries = rows.collect();
-    Ok(DeliveriesPage { page, frame, confirm, deliveries })
+    let (events, now) = (&pages.api.node.events, operator.now(pages));
+    let tallies = events.journal().tallies();
+    let silent = events.issuers().into_iter().filter(|issuer| !tallies.iter().any(|tally| tally.issuer == *issuer));
+    let mut received: Vec<_> = silent.map(|issuer| ReceivedRow { issuer: issuer.to_string(), event: None }).collect();
+    received.extend(tallies.into_iter().map(|tally| ReceivedRow {
+        issuer: tally.issuer.to_string(),
+        event: Some(ReceivedEvent {
+            kind: tally.kind,
+            outcome: tally.outcome,
+            health: Health::of_event(tally.outcome),
+            count: tally.count,
+            last: page.ago(tally.last, now),
+        }),
+    }));
+    let rejected = events.journal().last_rejected().into_iter().map(|rejected| RejectedRow {
+        at: page.ago(rejected.at, now),
+        kind: rejected.kind,
+        named: rejected.named.map(|issuer| issuer.to_string()).unwrap_or_default(),
+        reason: rejected.reason,
+    });
+    let rejected = rejected.collect();
+    Ok(DeliveriesPage { page, frame, confirm, deliveries, received, rejected })
 }
 
 /// `POST /console/deliveries/replay`, with `receiver`: sends it everything again.

@@ -118,7 +118,7 @@ pub(super) async fn remove(
         let now = operator.now(&pages);
         let removed = keys::remove(&pages.api.node, &id, now, Some(operator.subject())).await?;
         removed.ok_or(Refusal::known(ApiError::NotFound, |t| t.console.no_such_key))?;
-        done_everywhere(&pages, time, 0, Section::Keys.path()).await
+        done_everywhere(&pages, time, &mut form, 0, Section::Keys.path()).await
     };
     let removed = removed.await;
     conclude(&operator.visit, removed, page(&pages, &operator, Some(Action::Remove(id)))).await

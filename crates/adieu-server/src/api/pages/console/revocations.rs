@@ -306,7 +306,7 @@ pub(super) async fn revoke(
             Wait::new(Some(()), time.clone()).grant_cut_off(lead);
             pages.api.node.sessions.wait_past_cut_off(lead).await;
         }
-        done_everywhere(&pages, time, sessions, Section::Revocations.path()).await
+        done_everywhere(&pages, time, &mut form, sessions, Section::Revocations.path()).await
     };
     let revoked = revoked.await;
     let page = async {

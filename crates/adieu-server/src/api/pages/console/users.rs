@@ -301,7 +301,7 @@ pub(super) async fn act(
             }
         };
         match action.ends_sessions() {
-            true => done_everywhere(&pages, time, sessions, &path(id.as_str())).await,
+            true => done_everywhere(&pages, time, &mut form, sessions, &path(id.as_str())).await,
             false => Ok(done(&path(id.as_str()))),
         }
     };
