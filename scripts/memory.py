@@ -82,6 +82,13 @@ def resident(pid):
         return int(re.search(r"Rss:\s+(\d+)", file.read())[1])
 
 
+def growth(samples):
+    """Prints and returns the last sample in relation to the greatest of the first quarter."""
+    early = max(samples[: max(1, len(samples) // 4)])
+    print(f"first quarter {early} KiB, end {samples[-1]} KiB: {samples[-1] / early:.3f}")
+    return samples[-1] / early
+
+
 def main():
     binary, minutes = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 60
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ADIEU_")} | SETTINGS
@@ -108,9 +115,8 @@ def main():
             server.wait()
     for (what, status), count in sorted(counts.items()):
         print(f"{what:12} {status} {count:8}")
-    early = max(samples[: max(1, len(samples) // 4)])
-    print(f"first quarter {early} KiB, end {samples[-1]} KiB: {samples[-1] / early:.3f}")
-    return 1 if samples[-1] > early * 1.05 else 0
+    return 1 if growth(samples) > 1.05 else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
