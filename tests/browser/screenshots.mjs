@@ -10,8 +10,6 @@ import { startService } from '../../clients/node/test/support/node.js';
 import { DEVICES, PASSWORD, close, logIn, person, session, start } from './support.mjs';
 
 const [folder = 'target/screenshots', format = 'webp', ...chosen] = process.argv.slice(2);
-/** Of a long list, the rest is more of the same. */
-const MAX_HEIGHT = 2_400;
 mkdirSync(folder, { recursive: true });
 /** @type {(() => unknown)[]} */
 const afterwards = [];
@@ -32,11 +30,12 @@ try {
       viewport: { width, height: width < 700 ? 740 : 640 }, colorScheme: scheme, userAgent: DEVICES.firefox, extraHTTPHeaders: headers,
       deviceScaleFactor: 2, errors: /./,
     });
-    const shot = async (/** @type {import('playwright-core').Page} */ page, /** @type {string} */ what) => {
+    // Of a long list, the rest is more of the same.
+    const shot = async (/** @type {import('playwright-core').Page} */ page, /** @type {string} */ what, tallest = width < 700 ? 2_400 : 1_000) => {
       const protocol = await page.context().newCDPSession(page);
       const { cssContentSize: content } = await protocol.send('Page.getLayoutMetrics');
       const height = await page.evaluate(() => document.querySelector('main')?.getBoundingClientRect().bottom ?? 0);
-      const clip = { x: 0, y: 0, width: content.width, height: Math.min(height, MAX_HEIGHT), scale: 1 };
+      const clip = { x: 0, y: 0, width: content.width, height: Math.min(height, tallest), scale: 1 };
       const options = { format: /** @type {any} */ (format), clip, captureBeyondViewport: true, ...(format === 'webp' && { quality: 80 }) };
       const { data } = await protocol.send('Page.captureScreenshot', options);
       writeFileSync(join(folder, `${what}-${name}.${format}`), Buffer.from(data, 'base64'));
@@ -94,7 +93,7 @@ try {
     billing.kill('SIGSTOP');
     await page.getByRole('button', { name: /^Revoke: subject/ }).click();
     await page.getByText('Confirmed: 2/3').waitFor();
-    await whole('progress');
+    await shot(page, 'console-progress', 560);
     billing.kill('SIGCONT');
     await page.getByText('It holds everywhere').waitFor();
     await page.goto('/console/revocations?kind=claim&value=tenant%3Dacme');
@@ -103,10 +102,12 @@ try {
     await page.goto('/console/token');
     await page.getByLabel('Token', { exact: true }).fill((await node.logIn('jose')).access);
     await page.getByRole('button', { name: 'Explain' }).click();
+    await page.getByRole('heading', { name: 'Verdict' }).waitFor();
     await whole('token');
     await page.goto('/console/users?name=jose');
     await page.getByRole('link', { name: 'jose' }).click();
     await page.getByRole('link', { name: 'Disable' }).click();
+    await page.getByRole('heading', { name: 'Disable' }).waitFor();
     await whole('user');
     const german = await person(t, node.url, {
       viewport: { width, height: width < 700 ? 740 : 640 }, colorScheme: scheme, deviceScaleFactor: 2, errors: /./, locale: 'de-AT',
