@@ -2,12 +2,15 @@
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 import { build } from 'esbuild';
-import workerd from 'workerd';
+
+/** The path of the program. Not imported: each runtime has another default of such a CommonJS module. @type {string} */
+const WORKERD = createRequire(import.meta.url)('workerd').default;
 
 /**
  * Bundles a worker without Node's modules, and runs it until the test ends. Resolves with its URL.
@@ -38,7 +41,7 @@ const main :Workerd.Worker = (
 );
 `,
   );
-  const worker = spawn(workerd.default, ['serve', '--control-fd=3', join(folder, 'config.capnp')], {
+  const worker = spawn(WORKERD, ['serve', '--control-fd=3', join(folder, 'config.capnp')], {
     stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
     env: {},
   });

@@ -1,5 +1,0 @@
-/** The path of the program. */
-declare module 'workerd' {
-  const workerd: { default: string };
-  export default workerd;
-}
