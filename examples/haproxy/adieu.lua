@@ -20,6 +20,19 @@ local function reject(txn, status, headers, body)
   txn:done(reply)
 end
 
+-- Returns the parts of the values that do not begin with a prefix.
+local function without(values, parts, prefix)
+  local kept = {}
+  for _, value in pairs(values) do
+    for part in value:gmatch(parts) do
+      if part:sub(1, #prefix) ~= prefix then
+        table.insert(kept, part)
+      end
+    end
+  end
+  return kept
+end
+
 core.register_action('adieu', { 'http-req' }, function(txn, wanted)
   local all, asked = txn.http:req_get_headers(), {}
   for _, name in ipairs(ASKED) do
@@ -31,6 +44,8 @@ core.register_action('adieu', { 'http-req' }, function(txn, wanted)
   asked['x-forwarded-for'] = { txn.f:src() }
   asked['x-forwarded-method'] = { txn.f:method() }
   asked['x-forwarded-host'] = { (all['host'] or {})[0] }
+  -- For tokens of WebSockets in the query (`websocket_token = "query"`), remove `--query ` here and below.
+  --query asked['x-forwarded-uri'] = { txn.f:pathq() }
   local answer = core.httpclient():get({
     url = 'http://adieu/verify?' .. (wanted == 'valid' and '' or wanted),
     headers = asked,
@@ -42,6 +57,15 @@ core.register_action('adieu', { 'http-req' }, function(txn, wanted)
     for _, name in ipairs(IDENTITY) do
       txn.http:req_set_header(name, answer.headers[name][0])
     end
+    -- The token of a WebSocket among its subprotocols (`websocket_token = "protocol"`) is not forwarded.
+    if all['sec-websocket-protocol'] then
+      local protocols = without(all['sec-websocket-protocol'], '[^,%s]+', 'access_token.')
+      txn.http:req_del_header('sec-websocket-protocol')
+      if #protocols > 0 then
+        txn.http:req_set_header('sec-websocket-protocol', table.concat(protocols, ', '))
+      end
+    end
+    --query txn.http:req_set_query(table.concat(without({ txn.f:query() or '' }, '[^&]+', 'access_token='), '&'))
   elseif answer.status >= 400 and (answer.headers['cache-control'] or {})[0] == 'no-store' then
     local headers = {}
     for _, name in ipairs(KEPT) do

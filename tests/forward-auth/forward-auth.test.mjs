@@ -4,16 +4,14 @@
  */
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { Node } from '../../clients/node/test/support/node.js';
-import { Proxy } from '../../clients/node/test/support/proxy.js';
-import { startGrpc } from './grpc.mjs';
 import { OUTAGES } from './outages.mjs';
-import { OPTIONS, PROXIES, PYTHON, ROOT, freePorts, startProxy, versionOf } from './proxies.mjs';
+import { outagePlaceOf, placeOf, temporary } from './places.mjs';
+import { PROXIES, PYTHON, ROOT, startProxy, versionOf } from './proxies.mjs';
 import { ATTACKS, QUESTIONS, forge } from './questions.mjs';
 import { Service, startFlask } from './service.mjs';
 import { http1 } from './wire.mjs';
@@ -40,44 +38,20 @@ async function answer(t, proxy, question, ask) {
   });
 }
 
-/** A folder of this test. @param {import('node:test').TestContext} t */
-function temporary(t) {
-  const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
-
 for (const name of asked) {
   test(`${name} ${versionOf(/** @type {import('./proxies.mjs').Proxy} */ (PROXIES[name]))}`, async (t) => {
-    const audit = join(temporary(t), 'audit');
-    const node = await Node.start(t, { trusted_proxies: '127.0.0.1/32', audit_log: audit });
-    const service = await Service.start(t);
-    const grpc = await startGrpc(t);
-    const behind = { adieu: node.port, grpc: service.grpcPort };
-    const [{ port }, { port: flaskPort }, full] = await Promise.all([
-      startProxy(t, name, { ...behind, service: service.port }),
-      startProxy(t, name, { ...behind, service: await startFlask(t, PYTHON) }),
-      startProxy(t, name, { ...behind, service: service.port, grpc: grpc.port, options: OPTIONS }),
-    ]);
-    const [jose, ana] = [await node.logIn('jose'), await node.logInAsAdmin('ana')];
+    const place = await placeOf(t, name);
     for (const [group, questions] of Object.entries(QUESTIONS)) {
       for (const [question, ask] of Object.entries(questions)) {
-        await answer(t, name, `${group}: ${question}`, () => ask({ node, service, port, flaskPort, audit, jose, ana, grpc, full }));
+        await answer(t, name, `${group}: ${question}`, () => ask(place));
       }
     }
   });
 
   test(`${name}: outages`, async (t) => {
-    const [adieu = 0] = await freePorts(1);
-    const node = await Node.start(t, { listen: `127.0.0.1:${adieu}`, max_staleness: '300ms' });
-    const service = await Service.start(t);
-    const relay = await Proxy.start(t, adieu);
-    const behind = { service: service.port, grpc: service.grpcPort };
-    const { port } = await startProxy(t, name, { ...behind, adieu });
-    const { port: slowPort } = await startProxy(t, name, { ...behind, adieu: Number(new URL(relay.url).port) });
-    const { access: token } = await node.logIn('jose');
+    const place = await outagePlaceOf(t, name);
     for (const [question, ask] of Object.entries(OUTAGES)) {
-      await answer(t, name, `Outage: Adieu ${question}`, () => ask({ node, service, port, slowPort, relay, token }));
+      await answer(t, name, `Outage: Adieu ${question}`, () => ask(place));
     }
   });
 

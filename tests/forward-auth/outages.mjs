@@ -5,16 +5,16 @@ import { readFileSync, readdirSync } from 'node:fs';
 
 import { eventually } from '../../clients/node/test/support/node.js';
 import { callEach } from './grpc.mjs';
-import { h2, http1 } from './wire.mjs';
+import { h2, http1, webSocket } from './wire.mjs';
 
 /** How long a client waits for a verdict. */
 const LIMIT = 3_000;
 
 /**
- * `relay` is between the proxy at `slowPort` and the node.
+ * `relay` is between the proxy `slow`, which has all lines that its example has as comments, and the node.
  * @typedef {{
  *   node: import('../../clients/node/test/support/node.js').Node, service: import('./service.mjs').Service,
- *   port: number, slowPort: number, relay: import('../../clients/node/test/support/proxy.js').Proxy, token: string,
+ *   port: number, slow: { port: number, logged: () => string }, relay: import('../../clients/node/test/support/proxy.js').Proxy, token: string,
  * }} Place
  */
 
@@ -53,9 +53,15 @@ async function assertUnavailable({ service, port: usual, token }, port = usual, 
 /** @type {Record<string, (place: Place) => Promise<void>>} */
 export const OUTAGES = {
   slow: async (place) => {
-    assert.equal((await http1(place.slowPort, '/items', { token: place.token })).status, 200);
+    const { slow, token } = place;
+    assert.equal((await http1(slow.port, '/items', { token })).status, 200);
     place.relay.delay = 2 * LIMIT;
-    await assertUnavailable(place, place.slowPort);
+    await assertUnavailable(place, slow.port);
+    // Proxies log errors, too.
+    const lines = [`Sec-WebSocket-Protocol: access_token.${token}`];
+    assert.equal((await webSocket(slow.port, `/items?access_token=${token}`, { lines })).status, 503);
+    await eventually(() => /\b503\b/.test(slow.logged()), 'the access log');
+    assert.deepEqual(slow.logged().split('\n').filter((line) => line.includes(token)), []);
   },
   frozen: async (place) => {
     const { node, port, token } = place;

@@ -48,7 +48,7 @@ export const PROXIES = {
   },
   Envoy: {
     version: [join(BIN, 'envoy'), '--version'],
-    command: (folder) => [join(BIN, 'envoy'), '--config-path', join(folder, 'envoy.yaml'), '--concurrency', '2', '--use-dynamic-base-id', '--log-level', 'error'],
+    command: (folder) => [join(BIN, 'envoy'), '--config-path', join(folder, 'envoy.yaml'), '--concurrency', '2', '--use-dynamic-base-id', '--log-level', 'error', '--file-flush-interval-msec', '50'],
     socket: (text, path) => text.replace('socket_address: { address: 127.0.0.1, port_value: 8080 }', `pipe: { path: ${path} }`),
   },
   HAProxy: {
@@ -95,7 +95,7 @@ export async function freePorts(count) {
 }
 
 /** The names of the lines that the examples have as comments. */
-export const OPTIONS = ['tls'];
+export const OPTIONS = ['tls', 'log', 'protocol', 'query'];
 
 /**
  * Starts a proxy with its example in front of Adieu and the services. Returns its port and that with TLS, the certificate, its process, and

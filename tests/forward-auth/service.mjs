@@ -68,6 +68,12 @@ export class Service {
       return;
     }
     this.#store(request, Buffer.concat(parts));
+    if (request.url?.startsWith('/broken')) {
+      // The response breaks off.
+      response.writeHead(200, { 'content-length': '1000' });
+      response.write('own', () => response.destroy());
+      return;
+    }
     const status = Number(/^\/(?:public\/)?own\/(\d+)$/.exec(request.url ?? '')?.[1] ?? 200);
     response.writeHead(status, { 'content-type': 'text/plain', 'www-authenticate': 'Own realm="service"', 'x-own': 'yes' });
     response.end(`own ${status}`);

@@ -51,7 +51,8 @@ export async function webSocket(port, path, request = {}) {
 }
 
 /**
- * Opens a WebSocket over HTTP/2 (RFC 8441), as {@link webSocket} does; undefined if the server does not offer that.
+ * Opens a WebSocket over HTTP/2 (RFC 8441), as {@link webSocket} does, with status 0 if there is no response; undefined if the server does not
+ * offer that.
  * @param {number} port
  * @param {string} path
  * @param {Request} [request]
@@ -65,7 +66,7 @@ export async function webSocketH2(port, path, request = {}) {
     const head = { ':method': 'CONNECT', ':protocol': 'websocket', ':path': path, 'sec-websocket-version': '13' };
     const stream = session.request({ ...head, ...toHeaders(linesOf(request)) }, { endStream: false });
     stream.on('error', () => {});
-    const [{ ':status': status = 0 }] = await once(stream, 'response', { signal: AbortSignal.timeout(TIMEOUT) });
+    const [{ ':status': status = 0 }] = await once(stream, 'response', { signal: AbortSignal.timeout(TIMEOUT) }).catch(() => [{}]);
     if (status !== 200) return { status, echoed: '' };
     stream.write('a frame');
     let echoed = '';

@@ -142,6 +142,14 @@ export class Node {
     return { access, refresh };
   }
 
+  /** Logs a user in with tokens for cookies, and returns the access token and its CSRF value. @param {string} username */
+  async logInWithCookies(username) {
+    const body = JSON.stringify({ username, password: PASSWORD });
+    const answer = await fetch(`${this.url}/login?cookies=true`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    const access = answer.headers.getSetCookie().map((cookie) => /^__Host-access_token=([^;]+)/.exec(cookie)?.[1]).find(Boolean) ?? '';
+    return { access, csrf: /** @type {string} */ (claimsOf(access).csrf) };
+  }
+
   /** Logs an administrator in, who is added before. @param {string} username */
   async logInAsAdmin(username) {
     execFileSync(BINARY, ['user', 'add', '--admin', '--password-stdin', username], { env: this.#environment, input: PASSWORD });

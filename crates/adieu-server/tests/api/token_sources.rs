@@ -145,6 +145,12 @@ async fn a_web_socket_with_two_tokens_is_rejected() {
     web_socket(&app).header("x-forwarded-uri", &twice).send().await.reads(TWO);
     let twice = format!("{protocol}, {protocol}");
     web_socket(&app).header("sec-websocket-protocol", &twice).send().await.reads(TWO);
+    // A proxy may remove only one of them: if an empty one did not count, it would forward the other.
+    let with_empty = format!("/?access_token={token}&access_token=");
+    web_socket(&app).header("x-forwarded-uri", &with_empty).send().await.reads(TWO);
+    let with_empty = format!("access_token., {protocol}");
+    web_socket(&app).header("sec-websocket-protocol", &with_empty).send().await.reads(TWO);
+    web_socket(&app).header("x-forwarded-uri", "/?access_token=").token(&token).send().await.is(204);
 }
 
 /// A browser sends cookies with a WebSocket of any page, so its origin decides (RFC 6455 §10.2).

@@ -85,10 +85,15 @@ impl Sources {
             parts.headers.insert(header::HOST, host);
         }
         let mut tokens = self.web_socket_tokens(&parts.headers);
-        let Some(token) = tokens.pop() else { return Ok(()) };
+        let ambiguous = || adieu_axum::AuthRejection::from(RejectionReason::Ambiguous(Place::Query));
+        // An empty one counts too: a proxy that removes only one of them would forward the other.
+        if tokens.len() > 1 {
+            return Err(ambiguous().into());
+        }
+        let Some(token) = tokens.pop().filter(|token| !token.is_empty()) else { return Ok(()) };
         let bearer = <BearerToken as OptionalFromRequestParts<()>>::from_request_parts(parts, &()).await?;
-        if bearer.is_some() || !tokens.is_empty() {
-            return Err(adieu_axum::AuthRejection::from(RejectionReason::Ambiguous(Place::Query)).into());
+        if bearer.is_some() {
+            return Err(ambiguous().into());
         }
         let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))
             .map_err(|_| adieu::token::TokenError::Malformed("it is not text"))?;
@@ -97,7 +102,7 @@ impl Sources {
         Ok(())
     }
 
-    /// Returns the tokens that a WebSocket brings in the places that the settings allow.
+    /// Returns the tokens, some possibly empty, that a WebSocket brings in the places that the settings allow.
     fn web_socket_tokens(&self, headers: &HeaderMap) -> Vec<String> {
         let mut tokens = Vec::new();
         if self.web_socket.contains(&WebSocketToken::Query) {
@@ -139,26 +144,33 @@ fn opens_web_socket(method: &Method, headers: &HeaderMap) -> bool {
 /// Returns the tokens in the query of a path. The parameter must be spelled exactly, so that a proxy can remove it by its name. A token
 /// needs no escapes.
 fn in_query(uri: &[u8]) -> impl Iterator<Item = String> {
+    // Some proxies pass a fragment on, which is no part of the query (RFC 3986 §3.5).
+    let uri = uri.split(|byte| *byte == b'#').next().unwrap_or_default();
     let query = uri.iter().position(|byte| *byte == b'?').and_then(|at| uri.get(at + 1..)).unwrap_or_default();
     let pairs = query.split(|byte| *byte == b'&');
     let tokens = pairs.filter_map(|pair| pair.strip_prefix(PARAMETER.as_bytes()));
-    tokens.filter(|token| !token.is_empty()).map(|token| String::from_utf8_lossy(token).into_owned())
+    tokens.map(|token| String::from_utf8_lossy(token).into_owned())
 }
 
 /// Returns the tokens among subprotocols (RFC 6455 §11.3.4).
 fn in_protocols(protocols: &[u8]) -> impl Iterator<Item = String> {
     let protocols = protocols.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let tokens = protocols.filter_map(|protocol| protocol.strip_prefix(PROTOCOL_PREFIX.as_bytes()));
-    tokens.filter(|token| !token.is_empty()).map(|token| String::from_utf8_lossy(token).into_owned())
+    tokens.map(|token| String::from_utf8_lossy(token).into_owned())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use axum::http::Request;
     use proptest::prelude::*;
 
     use super::*;
+
+    /// As `max_token_bytes` allows.
+    const LONGEST_HEAD: usize = 144 << 10;
 
     fn seen(route: Route, own: &str, forwarded: &[&str]) -> String {
         let mut request = Request::builder().method(own);
@@ -196,15 +208,14 @@ mod tests {
         let query = |uri: &str| in_query(uri.as_bytes()).collect::<Vec<_>>();
         assert_eq!(query("/chat?room=1&access_token=a.b-c_d"), ["a.b-c_d"]);
         assert_eq!(query("/chat?access_token=a%2Eb&access%5Ftoken=c&access_token=d"), ["a%2Eb", "d"]);
-        assert_eq!(
-            query("/chat?xaccess_token=a&y=access_token=b&access_token=&Access_token=c"),
-            <[&str; 0]>::default()
-        );
+        assert_eq!(query("/chat?xaccess_token=a&y=access_token=b&access_token=&Access_token=c"), [""]);
         assert_eq!(query("/access_token=a"), <[&str; 0]>::default());
+        assert_eq!(query("/chat#?access_token=a"), <[&str; 0]>::default());
+        assert_eq!(query("/chat?access_token=a#?access_token=b&access_token=c"), ["a"]);
         let protocols = |text: &str| in_protocols(text.as_bytes()).collect::<Vec<_>>();
         assert_eq!(protocols("chat , access_token.a.b-c\t,superchat"), ["a.b-c"]);
         assert_eq!(protocols("access_token.a,access_token.b"), ["a", "b"]);
-        assert_eq!(protocols("access_token., access_token, Access_token.a, xaccess_token.a"), <[&str; 0]>::default());
+        assert_eq!(protocols("access_token., access_token, Access_token.a, xaccess_token.a"), [""]);
     }
 
     proptest! {
@@ -217,9 +228,28 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read(bytes: Vec<u8>) {
-            let all = in_query(&bytes).chain(in_protocols(&bytes));
-            prop_assert!(all.into_iter().all(|token| !token.is_empty()));
+        fn a_proxy_that_removes_the_parameter_by_its_name_removes_every_token(query in "([aA]ccess_token|x|%5F|[=&#?;.]){0,30}") {
+            let uri = format!("/?{query}");
+            let kept: Vec<_> = query.split('&').filter(|pair| !pair.starts_with(PARAMETER)).collect();
+            prop_assert_eq!(in_query(format!("/?{}", kept.join("&")).as_bytes()).count(), 0, "{}", uri);
         }
+
+        #[test]
+        fn any_bytes_are_read(bytes: Vec<u8>) {
+            prop_assert!(in_query(&bytes).all(|token| !token.contains('&')));
+            prop_assert!(in_protocols(&bytes).all(|token| !token.contains(',')));
+        }
+    }
+
+    #[test]
+    fn the_longest_head_is_read_in_no_time() {
+        let started = Instant::now();
+        for text in ["?", "&", "?access_token=&", ",", "access_token.,", " \t"]
+            .map(|text| text.repeat(LONGEST_HEAD / text.len()))
+        {
+            let _tokens = in_query(text.as_bytes()).count() + in_protocols(text.as_bytes()).count();
+        }
+        // A quadratic one would take minutes.
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
 }
