@@ -125,6 +125,8 @@ pub fn party(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use axum::http::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
@@ -195,6 +197,7 @@ mod tests {
             client in 1_u32..0x0A00_0000,
             proxies_between in prop::collection::vec(0x0A00_0000_u32..0x0B00_0000, 0..3),
             in_headers_of_their_own: bool,
+            in_forwarded in prop::collection::vec("[Ff]or=\"?(198\\.51\\.100\\.[0-9]|\\[2001:db8::1\\]:80|10\\.0\\.0\\.1|_x)\"?(;by=10\\.0\\.0\\.1)?", 0..3),
         ) {
             let proxies = TrustedProxies::new(vec![TrustedProxy::Network("10.0.0.0/8".parse().unwrap())]);
             let client = IpAddr::from(Ipv4Addr::from_bits(client));
@@ -206,7 +209,12 @@ mod tests {
                 None => values.extend(by_proxies.into_iter().map(String::into_bytes)),
             }
             let peer = Peer::Tcp("10.0.0.1:1".parse().unwrap());
-            prop_assert_eq!(proxies.client_address(peer, &forwarded_for(&values)), client);
+            let mut headers = forwarded_for(&values);
+            // A proxy that writes `X-Forwarded-For` passes this header of the client's on.
+            for value in in_forwarded {
+                headers.append("forwarded", value.parse().unwrap());
+            }
+            prop_assert_eq!(proxies.client_address(peer, &headers), client);
         }
 
         #[test]
@@ -217,6 +225,21 @@ mod tests {
             let named = entries.join(",").rsplit(',').next().and_then(forwarded);
             prop_assert_eq!(seen, named.unwrap_or(Ipv4Addr::LOCALHOST.into()));
         }
+    }
+
+    #[test]
+    fn the_longest_head_is_read_in_no_time() {
+        let proxies =
+            TrustedProxies::new(vec![TrustedProxy::UnixSocket, TrustedProxy::Network("::/0".parse().unwrap())]);
+        let started = Instant::now();
+        for entry in [",", "1.2.3.4,", "[::1]:1,", ":", "\u{e9}", " "] {
+            let value = entry.repeat((144 << 10) / entry.len()).into_bytes();
+            let lines: Vec<_> = value.chunks(20).map(<[u8]>::to_vec).collect();
+            let _addresses =
+                [&[value][..], &lines].map(|values| proxies.client_address(Peer::Unix, &forwarded_for(values)));
+        }
+        // A quadratic one would take minutes.
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
 
     #[test]

@@ -49,6 +49,8 @@ fn trim(mut bytes: &[u8]) -> &[u8] {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use axum::http::HeaderValue;
     use proptest::prelude::*;
 
@@ -86,5 +88,26 @@ mod tests {
                 prop_assert_eq!((trim(name), trim(value)), (name, value));
             }
         }
+
+        /// The grammar of RFC 6265 §4.2.1, without the quotes, which that crate would remove.
+        #[test]
+        fn cookies_are_read_as_another_parser_reads_them(text in "([!#-+.-9A-Z^-z|~-]{1,5}=[!#-+.-:<-\\[\\]-~]{0,5}(; )?){0,5}") {
+            let text = text.trim_end_matches("; ");
+            let headers = headers([text.as_bytes().to_vec()]);
+            let read = cookies_of(&headers).map(|(name, value)| (name.to_vec(), value.to_vec())).collect::<Vec<_>>();
+            let others = cookie::Cookie::split_parse(text).map(Result::unwrap);
+            let expected = others.map(|cookie| (cookie.name().as_bytes().to_vec(), cookie.value().as_bytes().to_vec()));
+            prop_assert_eq!(read, expected.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_longest_head_is_read_in_no_time() {
+        let started = Instant::now();
+        for text in [";", "=", "a=;", " \t", "a=b; "].map(|text| text.repeat((144 << 10) / text.len())) {
+            let _count = count_cookies(&headers([text.into_bytes()]), "a");
+        }
+        // A quadratic one would take minutes.
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
 }

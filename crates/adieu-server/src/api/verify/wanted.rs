@@ -151,6 +151,8 @@ fn has_scope(claims: &Claims, wanted: &str) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -252,5 +254,23 @@ mod tests {
                 prop_assert_eq!(wanted == Wanted::default(), query.chars().all(|character| character == '&'));
             }
         }
+    }
+
+    #[test]
+    fn the_longest_head_is_read_in_no_time() {
+        let started = Instant::now();
+        for (start, text) in [
+            ("", "&"),
+            ("", "claim=a:b&"),
+            ("claim=", "a."),
+            ("claim=", r"\\"),
+            ("scope=", "a+"),
+            ("", "x="),
+            ("", "%41"),
+        ] {
+            let _wanted = Wanted::parse(&format!("{start}{}", text.repeat((144 << 10) / text.len())));
+        }
+        // A quadratic one would take minutes.
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
 }
