@@ -304,6 +304,12 @@ export const QUESTIONS = {
         }
       }
     },
+    'tokens of 64 KB': async ({ node, port }) => {
+      const token = 'x'.repeat(64_000);
+      const direct = refusal(await http1(node.port, '/verify', { token }));
+      assert.equal(direct.status, 401);
+      for (const [version, send] of Object.entries(VERSIONS)) assert.deepEqual(refusal(await send(port, '/items', { token })), direct, version);
+    },
     WebSockets: async ({ service, port, jose }) => {
       for (const open of [webSocket, webSocketH2]) {
         for (const [token, passes] of /** @type {const} */ ([['x', false], [jose.access, true]])) {
