@@ -41,6 +41,7 @@ try {
       writeFileSync(join(folder, `${what}-${name}.${format}`), Buffer.from(data, 'base64'));
     };
     const wrong = await logIn(context, 'jose', 'wrong');
+    await wrong.getByRole('alert').waitFor();
     await shot(wrong, 'login');
     await wrong.close();
     const page = await logIn(context, 'jose');
