@@ -185,7 +185,7 @@ impl Command {
         match self {
             Self::Serve(flags) => {
                 let settings = Settings::load(&flags, std::env::vars_os())?;
-                let trail = settings.audit_log.clone().map(|file| Trail::new(file, Via::Server));
+                let trail = Trail::new(settings.audit_log.clone(), Via::Server);
                 let logging = Arc::new(logging::start(settings.log_format, settings.log_level, trail));
                 let process = Process { flags, logging, descriptors: raise_descriptor_limit() };
                 tokio::runtime::Builder::new_multi_thread()
@@ -305,11 +305,14 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
 
     #[cfg(unix)]
     let notifier = Arc::new(Notifier::start(router.clone()));
-    #[cfg(unix)]
-    let reloading = reload(Server::Node(Arc::clone(&node)), Arc::clone(&node.settings), &router, Arc::clone(&notifier));
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
     let recording = node.accounts.start_recording_logins();
     let deliveries = Deliveries::start(receivers, node.source_of_deliveries());
+    #[cfg(unix)]
+    let reloading = {
+        let server = Server::Node(Arc::clone(&node), deliveries.receivers());
+        reload(server, Arc::clone(&node.settings), &router, Arc::clone(&notifier))
+    };
     let stop = async {
         stop.await;
         #[cfg(unix)]

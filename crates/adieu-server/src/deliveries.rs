@@ -33,7 +33,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{mpsc, watch},
     task::{AbortHandle, JoinHandle, JoinSet},
     time::{Instant, sleep, timeout},
 };
@@ -67,7 +67,33 @@ const ONLY_NODE: &str = "only";
 pub struct Deliveries {
     running: JoinHandle<()>,
     /// Closed for the deliveries to end.
-    _open: oneshot::Sender<()>,
+    replacing: mpsc::UnboundedSender<Replacement>,
+    applied: watch::Receiver<Option<Cursor>>,
+}
+
+/// The receivers of the settings, and the end of the log, as far as it is known.
+struct Replacement {
+    receivers: Vec<Receiver>,
+    start: Option<Cursor>,
+}
+
+/// Replaces the receivers of running deliveries, and does not keep them running.
+#[derive(Debug, Clone)]
+pub struct Receivers {
+    replacing: mpsc::WeakUnboundedSender<Replacement>,
+    applied: watch::Receiver<Option<Cursor>>,
+}
+
+impl Receivers {
+    /// Delivers to these receivers from now on, besides the relying parties. One that stays continues where it was; an attempt that is under
+    /// way may be repeated. A new one gets revocations from now on.
+    pub fn replace(&self, receivers: Vec<Receiver>) {
+        let start = self.applied.borrow().clone();
+        if let Some(replacing) = self.replacing.upgrade() {
+            // Fails only while the deliveries end.
+            let _ended = replacing.send(Replacement { receivers, start });
+        }
+    }
 }
 
 /// The attempts to deliver, counted by receiver and outcome. Clones share them.
@@ -112,39 +138,53 @@ impl Deliveries {
     /// [`MAX_AGE`] of the moment when the node knows them. A new receiver gets revocations from now on.
     #[must_use]
     pub fn start(receivers: Vec<Receiver>, source: Source) -> Self {
-        let (open, closed) = oneshot::channel();
+        let (replacing, replaced) = mpsc::unbounded_channel();
+        let applied = source.applied.clone();
         let id = if source.is_shared { Uuid::new_v4().to_string() } else { ONLY_NODE.to_owned() };
-        let running = tokio::spawn(run(receivers, source, id, closed));
-        Self { running, _open: open }
+        let this = Self { running: tokio::spawn(run(source, id, replaced)), replacing, applied };
+        this.receivers().replace(receivers);
+        this
+    }
+
+    /// Returns what replaces the receivers of the settings.
+    #[must_use]
+    pub fn receivers(&self) -> Receivers {
+        Receivers { replacing: self.replacing.downgrade(), applied: self.applied.clone() }
     }
 
     /// Ends the deliveries, so that another node takes over at once. An attempt that is under way may be repeated there.
     pub async fn end(self) {
-        let Self { running, _open } = self;
-        drop(_open);
+        let Self { running, replacing, .. } = self;
+        drop(replacing);
         if let Err(error) = running.await {
             tracing::error!(error = &error as &dyn std::error::Error, "the deliveries have failed");
         }
     }
 }
 
-/// Runs the deliveries until they are closed.
-async fn run(receivers: Vec<Receiver>, source: Source, holder: String, mut closed: oneshot::Receiver<()>) {
-    let mut tasks = JoinSet::new();
-    for receiver in receivers {
-        tasks.spawn(source.deliver_to(receiver, &holder));
-    }
+/// Runs the deliveries until the channel is closed.
+async fn run(source: Source, holder: String, mut replaced: mpsc::UnboundedReceiver<Replacement>) {
+    let (mut webhooks, mut tasks) = (JoinSet::new(), JoinSet::new());
     let mut parties = BTreeMap::new();
     loop {
         source.follow_clients(&mut parties, &mut tasks, &holder);
-        if timeout(MAX_AGE, &mut closed).await.is_ok() {
-            break;
+        match timeout(MAX_AGE, replaced.recv()).await {
+            Ok(Some(Replacement { receivers, start })) => {
+                // One task for a receiver at a time: messages are in order.
+                webhooks.shutdown().await;
+                for receiver in receivers {
+                    webhooks.spawn(source.deliver_to(receiver, start.clone(), &holder));
+                }
+            }
+            Ok(None) => break,
+            Err(_elapsed) => {}
         }
         while tasks.try_join_next().is_some() {}
     }
-    if tasks.is_empty() {
+    if webhooks.is_empty() && tasks.is_empty() {
         return;
     }
+    webhooks.shutdown().await;
     tasks.shutdown().await;
     if let Err(error) = source.store.release(&holder).await {
         tracing::warn!(
@@ -174,7 +214,7 @@ impl Source {
                 continue;
             };
             let task = match Receiver::relying_party(&client, &self.sessions) {
-                Ok(receiver) => receiver.map(|receiver| tasks.spawn(self.deliver_to(receiver, holder))),
+                Ok(receiver) => receiver.map(|receiver| tasks.spawn(self.deliver_to(receiver, None, holder))),
                 Err(error) => {
                     tracing::error!(client = %client.name, error = format!("{error:#}"), "the client gets no logout tokens");
                     None
@@ -184,8 +224,13 @@ impl Source {
         }
     }
 
-    /// Returns the task that delivers to a receiver.
-    fn deliver_to(&self, receiver: Receiver, holder: &str) -> impl Future<Output = ()> + Send + use<> {
+    /// Returns the task that delivers to a receiver: to a new one from `start` on, or from what is applied when the task begins.
+    fn deliver_to(
+        &self,
+        receiver: Receiver,
+        start: Option<Cursor>,
+        holder: &str,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let task = Task {
             receiver,
             holder: holder.to_owned(),
@@ -197,7 +242,11 @@ impl Source {
         let mut applied = self.applied.clone();
         async move {
             // A node has applied the log before it starts to serve.
-            if let Ok(Some(start)) = applied.wait_for(Option::is_some).await.map(|cursor| cursor.clone()) {
+            let start = match start {
+                Some(start) => Some(start),
+                None => applied.wait_for(Option::is_some).await.ok().and_then(|cursor| cursor.clone()),
+            };
+            if let Some(start) = start {
                 task.run(start).await;
             }
         }

@@ -4,10 +4,14 @@
 //! would then go unnoticed. The file is in the data folder only if it can't be kept beside it: if the parent folder is not writable, or
 //! if the data folder is a file system of its own, such as the volume of a container. The server logs that.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::Metadata,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
 
 use adieu::restore::HighWater;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::{config::Settings, store::prepare_folder};
 
@@ -44,6 +48,30 @@ pub fn of(settings: &Settings, makes_one: bool) -> anyhow::Result<Option<PathBuf
     }
     let file = file(settings);
     Ok(file.exists().then_some(file))
+}
+
+/// Checks, without changing anything, that a start can use the file that the settings name.
+///
+/// # Errors
+/// Fails if it is no file, or if its folder, or the first one above it that exists, is none.
+pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
+    let Some(file) = &settings.high_water_file else { return Ok(()) };
+    let name = || format!("high_water_file {}", file.display());
+    match file.metadata() {
+        Ok(found) => ensure!(found.is_file(), "{} is not a regular file", name()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let folders = file.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+            let existing = folders.map(Path::metadata).find(|found| !is_missing(found));
+            let is_folder = existing.unwrap_or_else(|| Path::new(".").metadata()).with_context(name)?.is_dir();
+            ensure!(is_folder, "{} is not in a folder", name());
+        }
+        Err(error) => return Err(error).with_context(name),
+    }
+    Ok(())
+}
+
+fn is_missing(found: &io::Result<Metadata>) -> bool {
+    found.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// Creates the file beside the data folder, or inside it, and moves the content of the other one there.

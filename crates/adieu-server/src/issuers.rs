@@ -1,6 +1,6 @@
 //! Trusted issuers other than this server: their keys, the decoders of their tokens, and the events that they may send.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use adieu::{
     Issuer,
@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use crate::{
     aliases::AliasClaim,
     config::{EventIssuer, IssuerWebhook, Settings, TrustedIssuer, WebhookPreset},
-    secret_file,
+    files, secret_file,
 };
 
 /// The algorithm assumed for a public key if the settings name none. Only RSA keys fit several.
@@ -41,6 +41,7 @@ struct EventKeys {
 #[derive(Debug)]
 struct Trust {
     settings: TrustedIssuer,
+    max_token_bytes: NonZeroUsize,
     decoder: Arc<Decoder>,
     /// Kept for as long as the decoder is used.
     follower: Option<Arc<KeyFollower>>,
@@ -58,7 +59,12 @@ impl Trusted {
         for issuer in &settings.trusted_issuer {
             let known_events = &*known.event_issuers;
             let known = known.issuers.iter().find(|known| known.settings.name == issuer.name);
-            let trust = match known.filter(|known| known.settings == *issuer && known.follower.is_some()) {
+            let is_same = |known: &&Arc<Trust>| {
+                known.settings == *issuer
+                    && known.max_token_bytes == settings.max_token_bytes
+                    && known.follower.is_some()
+            };
+            let trust = match known.filter(is_same) {
                 Some(unchanged) => Arc::clone(unchanged),
                 None => Arc::new(trust(issuer, settings, known.map(|known| &**known))?),
             };
@@ -205,7 +211,7 @@ fn trust(issuer: &TrustedIssuer, settings: &Settings, known: Option<&Trust>) -> 
         }
     };
     let (decoder, follower) = trust().with_context(|| format!("trusted_issuer {:?}", issuer.name))?;
-    Ok(Trust { settings: issuer.clone(), decoder, follower })
+    Ok(Trust { settings: issuer.clone(), max_token_bytes: settings.max_token_bytes, decoder, follower })
 }
 
 fn webhook(settings: &IssuerWebhook) -> anyhow::Result<Webhook> {
@@ -241,7 +247,7 @@ fn key(issuer: &TrustedIssuer) -> anyhow::Result<KeySet> {
 }
 
 fn secret(issuer: &TrustedIssuer, file: &Path) -> anyhow::Result<VerifyingKey> {
-    let secret = SecretSlice::from(std::fs::read(file)?);
+    let secret = SecretSlice::from(files::read(file)?);
     let secret = secret.expose_secret();
     // The byte order mark that editors put at the beginning of a text is not part of the secret; random bytes are no text.
     let text = secret.strip_prefix("\u{feff}".as_bytes()).filter(|rest| str::from_utf8(rest).is_ok());
@@ -252,7 +258,7 @@ fn secret(issuer: &TrustedIssuer, file: &Path) -> anyhow::Result<VerifyingKey> {
 }
 
 fn public_key(issuer: &TrustedIssuer, file: &Path) -> anyhow::Result<VerifyingKey> {
-    let pem = std::fs::read_to_string(file)?;
+    let pem = files::read_text(file)?;
     match issuer.algorithm {
         Some(algorithm) => Ok(VerifyingKey::from_pem(algorithm, &pem)?),
         None => {

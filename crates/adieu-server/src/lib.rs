@@ -20,6 +20,7 @@ mod event_fields;
 pub mod events;
 pub mod exposure;
 pub mod feed;
+mod files;
 pub mod high_water;
 pub mod input;
 mod inspection;

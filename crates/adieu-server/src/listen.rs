@@ -73,6 +73,8 @@ use crate::{
     address::Peer,
     config::{Settings, TrustedProxy},
 };
+#[cfg(unix)]
+pub(crate) use unix::Access;
 
 /// After shutdown begins, how long a connection is kept that has not sent a complete head.
 const LAST_CALL: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ mod queue;
 use std::{
     fmt::{self, Write as _},
     io, mem,
+    path::PathBuf,
 };
 
 use adieu::Chain;
@@ -52,6 +53,7 @@ use crate::{
 #[must_use]
 pub struct Logging {
     level: reload::Handle<LevelFilter, Registry>,
+    trail: Trail,
     _writer: Option<queue::Writer>,
 }
 
@@ -61,10 +63,15 @@ impl Logging {
         // Fails only if the process logs with another subscriber.
         let _set = self.level.reload(LevelFilter::from_level(level));
     }
+
+    /// Appends audit events to this file from now on, or to none.
+    pub(crate) fn move_trail_to(&self, file: Option<PathBuf>) {
+        self.trail.move_to(file);
+    }
 }
 
 /// Starts logging for the whole process. Only the first call has an effect.
-pub fn start(format: LogFormat, level: Level, trail: Option<Trail>) -> Logging {
+pub fn start(format: LogFormat, level: Level, trail: Trail) -> Logging {
     let queue = Queue::default();
     let writer = queue.start();
     let destination = Destination(writer.is_ok().then_some(queue));
@@ -75,15 +82,15 @@ pub fn start(format: LogFormat, level: Level, trail: Option<Trail>) -> Logging {
         }
         LogFormat::Json => layer().with_writer(destination).event_format(JsonLines).boxed(),
     };
-    let cannot = trail.as_ref().and_then(|trail| trail.check().err());
+    let cannot = trail.check().err();
     // The trail comes last: its own messages are events within an event.
     let (filter, level) = reload::Layer::new(LevelFilter::from_level(level));
     let lines = registry().with(lines.with_filter(filter));
-    let _first = lines.with(trail.map(Trail::layer)).try_init();
+    let _first = lines.with(trail.clone().layer()).try_init();
     if let Some(cannot) = cannot {
         tracing::error!("{cannot}");
     }
-    Logging { level, _writer: writer.ok() }
+    Logging { level, trail, _writer: writer.ok() }
 }
 
 /// Starts logging for a command, which reports its results itself: only the trail is written.

@@ -68,6 +68,22 @@ pub struct Node {
     stores: Stores,
 }
 
+/// Returns the settings of the sessions.
+///
+/// # Errors
+/// If the settings contradict each other.
+pub(crate) fn session_settings(settings: &Settings) -> Result<SessionSettings, adieu::Error> {
+    let mut sessions = SessionSettings::new(Issuer::new(&settings.issuer)?)
+        .with_access_lifetime(settings.access_lifetime)
+        .with_refresh_lifetime(settings.refresh_lifetime)
+        .with_session_lifetime(settings.session_lifetime)
+        .with_rotation_grace(settings.rotation_grace)
+        .with_sessions_per_subject(settings.max_sessions_per_user);
+    sessions.audience = settings.audience.iter().cloned().collect();
+    sessions.validate()?;
+    Ok(sessions)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Serve,
@@ -101,13 +117,7 @@ impl Node {
 
     async fn start(purpose: Purpose, settings: &Settings, stores: Stores) -> anyhow::Result<Self> {
         stores.migrate().await?;
-        let mut session_settings = SessionSettings::new(Issuer::new(&settings.issuer)?)
-            .with_access_lifetime(settings.access_lifetime)
-            .with_refresh_lifetime(settings.refresh_lifetime)
-            .with_session_lifetime(settings.session_lifetime)
-            .with_rotation_grace(settings.rotation_grace)
-            .with_sessions_per_subject(settings.max_sessions_per_user);
-        session_settings.audience = settings.audience.iter().cloned().collect();
+        let session_settings = session_settings(settings)?;
         let token_cache = CacheLimits::new(
             settings.token_cache_entries,
             settings.token_cache_entries.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),

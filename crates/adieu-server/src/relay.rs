@@ -32,6 +32,7 @@ use crate::{
     clients::Clients,
     config::{SECRET_VARIABLE, Settings},
     feed::{Feed, PREFER, PREFERS_CURSOR, Progress},
+    files,
     issuers::Trusted,
     listen::chain_valid_until,
     metrics::Metrics,
@@ -248,7 +249,7 @@ pub(crate) fn service_of(settings: &Settings, url: &str) -> anyhow::Result<Servi
 /// Fails if the file cannot be read or used.
 pub(crate) fn certificate_valid_until(settings: &Settings) -> anyhow::Result<Option<Timestamp>> {
     let Some(file) = &settings.follow_certificate else { return Ok(None) };
-    let pem = std::fs::read(file).with_context(|| format!("cannot read {} (follow_certificate)", file.display()))?;
+    let pem = files::read(file).with_context(|| format!("cannot read {} (follow_certificate)", file.display()))?;
     chain_valid_until("follow_certificate", &pem).map(Some)
 }
 
@@ -272,8 +273,9 @@ pub(crate) fn transport(settings: &Settings) -> anyhow::Result<Http> {
 
 fn read_secret(settings: &Settings) -> anyhow::Result<SecretString> {
     let text = match &settings.follow_secret_file {
-        Some(file) => std::fs::read_to_string(file)
-            .with_context(|| format!("follow_secret_file: {} can't be read", file.display()))?,
+        Some(file) => {
+            files::read_text(file).with_context(|| format!("follow_secret_file: {} can't be read", file.display()))?
+        }
         None => std::env::var(SECRET_VARIABLE)
             .with_context(|| format!("follow needs follow_secret_file or {SECRET_VARIABLE}"))?,
     };

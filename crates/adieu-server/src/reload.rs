@@ -6,7 +6,9 @@
 //!    with the old trusted issuers or with the new ones, and an issuer that was removed is rejected at once. Limits of connections hold
 //!    for those that are opened afterwards.
 //! 3. Changed settings that need a restart are named in the log, after every reload until the restart.
-//! 4. Files of the issuers' keys and secrets, and the certificate, are read again even if no setting has changed.
+//! 4. Files of keys and secrets, and the certificate, are read again even if no setting has changed. Only regular files are read, so that
+//!    a reload never waits for another process.
+//! 5. A reload that moves the audit trail is the last event in the old file and the first in the new one.
 
 use std::sync::Arc;
 
@@ -16,14 +18,15 @@ use tokio::{signal::unix::Signal, task::block_in_place};
 
 use crate::{
     api::{self, ApiService},
-    audit::{Entry, Event},
+    audit::{Entry, Event, Trail, Via},
     config::{Flags, Reloaded, Settings},
     deliveries,
     exposure::exposures,
+    high_water,
     issuers::Trusted,
-    listen::{Bounds, Certificate, LiveBounds, Tls},
+    listen::{Access, Bounds, Certificate, LiveBounds, Tls},
     logging::Logging,
-    node::Node,
+    node::{Node, session_settings},
     notify::Notifier,
     relay::{self, Relay},
 };
@@ -47,28 +50,28 @@ pub(crate) struct Reload {
 
 /// What serves.
 pub(crate) enum Server {
-    Node(Arc<Node>),
+    Node(Arc<Node>, deliveries::Receivers),
     Relay(Arc<Relay>),
 }
 
 impl Server {
     fn verifier(&self) -> &Verifier {
         match self {
-            Self::Node(node) => node.core.verifier(),
+            Self::Node(node, _) => node.core.verifier(),
             Self::Relay(relay) => &relay.verifier,
         }
     }
 
     fn trusted(&self) -> &ArcSwap<Trusted> {
         match self {
-            Self::Node(node) => &node.trusted,
+            Self::Node(node, _) => &node.trusted,
             Self::Relay(relay) => &relay.trusted,
         }
     }
 
     fn api(&self, settings: &Settings) -> Result<ApiService, adieu::Error> {
         match self {
-            Self::Node(node) => api::router(Arc::clone(node), settings.clone()),
+            Self::Node(node, _) => api::router(Arc::clone(node), settings.clone()),
             Self::Relay(relay) => api::relay_router(Arc::clone(relay), settings),
         }
     }
@@ -80,7 +83,13 @@ impl Reload {
         while signals.recv().await.is_some() {
             self.notifier.reloading();
             match block_in_place(|| self.reload()) {
-                Ok(Reloaded { applied, needs_restart, .. }) => report(&applied, &needs_restart).await,
+                Ok(Reloaded { settings, applied, needs_restart }) => {
+                    report(&applied, &needs_restart).await;
+                    if applied.contains(&"audit_log") {
+                        self.logging.move_trail_to(settings.audit_log);
+                        record(&applied).await;
+                    }
+                }
                 Err(error) => {
                     tracing::error!("the settings were not reloaded, and the old ones stay in effect: {error:#}");
                 }
@@ -92,7 +101,9 @@ impl Reload {
     fn reload(&self) -> anyhow::Result<Reloaded> {
         let found = Settings::load(&self.flags, std::env::vars_os())?;
         // Read as at the start, also what needs a restart, which would fail otherwise.
-        deliveries::Receiver::of(&found)?;
+        let receivers = deliveries::Receiver::of(&found)?;
+        let _access = Access::new(&found)?;
+        high_water::check(&found)?;
         if let Some(url) = relay::followed(&found)? {
             let _service = relay::service_of(&found, url)?;
         }
@@ -108,10 +119,16 @@ impl Reload {
         let certificate = certificate.filter(|_| settings.tls_client_ca.is_some() == asks);
         let trusted = Trusted::new(settings, &self.server.trusted().load())?;
         let api = self.server.api(settings)?;
+        let sessions = session_settings(settings)?;
+        if settings.audit_log != before.audit_log {
+            Trail::new(settings.audit_log.clone(), Via::Server).check().map_err(anyhow::Error::msg)?;
+        }
 
         // Nothing has changed before this line, and nothing fails after it.
         self.server.verifier().replace_issuers(trusted.decoders())?;
-        if let Server::Node(node) = &self.server {
+        if let Server::Node(node, deliveries) = &self.server {
+            node.sessions.replace_settings(sessions)?;
+            deliveries.replace(receivers);
             node.events.replace(&trusted, settings.event_quota);
             node.aliases.replace(trusted.alias_claims());
         }
@@ -129,9 +146,8 @@ impl Reload {
 
 async fn report(applied: &[&str], needs_restart: &[&str]) {
     if !applied.is_empty() {
-        let applied = applied.join(", ");
-        tracing::info!("the settings were reloaded; changed: {applied}");
-        Entry { settings: Some(applied), ..Entry::default() }.record(Event::SettingsReloaded, None).await;
+        tracing::info!("the settings were reloaded; changed: {}", applied.join(", "));
+        record(applied).await;
     }
     if !needs_restart.is_empty() {
         tracing::warn!("needs a restart: {}", needs_restart.join(", "));
@@ -141,4 +157,8 @@ async fn report(applied: &[&str], needs_restart: &[&str]) {
             "the settings were reloaded; none has changed, and files of keys and certificates were read again"
         );
     }
+}
+
+async fn record(applied: &[&str]) {
+    Entry { settings: Some(applied.join(", ")), ..Entry::default() }.record(Event::SettingsReloaded, None).await;
 }

@@ -4,9 +4,10 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
+    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
         mpsc::{Receiver, channel},
@@ -20,8 +21,14 @@ use adieu::{
     time::{Clock as _, SystemClock},
     token::{Algorithm, Claims, SigningKey, TokenType, encode},
 };
+use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Certificate, Client};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::{Pid, Signal, kill_process},
+};
+use serde_json::Value;
 use tempfile::TempDir;
 use test_servers::{TEST_TIMEOUT, make_certificate};
 
@@ -104,6 +111,10 @@ impl Connection {
     }
 
     fn ask(&mut self, method: &str, path: &str, token: Option<&str>, body: &str) -> u16 {
+        self.exchange(method, path, token, body).0
+    }
+
+    fn exchange(&mut self, method: &str, path: &str, token: Option<&str>, body: &str) -> (u16, Vec<u8>) {
         let authorization = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
         write!(
             self.0.get_mut(),
@@ -123,8 +134,16 @@ impl Connection {
                 break;
             }
         }
-        self.0.read_exact(&mut vec![0; length]).unwrap();
-        status
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        (status, body)
+    }
+
+    /// Logs "anna" in, and returns her tokens.
+    fn log_in(&mut self) -> Value {
+        let (status, body) = self.exchange("POST", "/login", None, r#"{"username":"anna","password":"1234"}"#);
+        assert_eq!(status, 200);
+        serde_json::from_slice(&body).unwrap()
     }
 
     fn verify(&mut self, token: &str) -> u16 {
@@ -328,4 +347,198 @@ fn aliases_are_recorded_from_the_claims_that_a_reload_names() {
         assert!(started.elapsed() < TEST_TIMEOUT, "no alias is recorded");
     };
     assert!(listed.lines().count() == 1 && listed.contains("jose@example.com"), "{listed}");
+}
+
+/// The lifetimes of a pair of tokens, in seconds.
+fn lifetimes(pair: &Value) -> [u64; 2] {
+    ["access_token", "refresh_token"].map(|name| {
+        let claims = adieu::token::dangerous::unverified_claims(pair[name].as_str().unwrap()).unwrap();
+        claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap()
+    })
+}
+
+#[test]
+fn lifetimes_hold_from_the_next_login_and_refresh_on() {
+    let server = Server::start("access_lifetime = \"15m\"\nrefresh_lifetime = \"1d\"\n");
+    let mut connection = server.connect();
+    assert_eq!(connection.register("anna"), 201);
+    let before = connection.log_in();
+    assert_eq!(lifetimes(&before), [900, 86_400]);
+    let shorter =
+        "access_lifetime = \"5m\"\nrefresh_lifetime = \"1h\"\nsession_lifetime = \"2h\"\nmax_sessions_per_user = 2\n";
+    server.reload(shorter, "changed: access_lifetime, refresh_lifetime, session_lifetime, max_sessions_per_user");
+    assert_eq!(lifetimes(&connection.log_in()), [300, 3_600]);
+    let used = before["refresh_token"].as_str();
+    let (status, refreshed) = connection.exchange("POST", "/refresh", used, "");
+    assert_eq!(status, 200);
+    assert_eq!(lifetimes(&serde_json::from_slice(&refreshed).unwrap()), [300, 3_600]);
+    // The third session ends the oldest, all of whose tokens are rejected.
+    connection.log_in();
+    assert_eq!(connection.verify(before["access_token"].as_str().unwrap()), 401);
+    // Together with the old ones, these would contradict each other.
+    let line = server.reload("access_lifetime = \"2h\"\nrefresh_lifetime = \"1h\"\n", "were not reloaded");
+    assert!(line.contains("must not be longer than refresh_lifetime"), "{line}");
+    assert_eq!(lifetimes(&connection.log_in()), [300, 3_600]);
+}
+
+#[test]
+fn longer_tokens_are_accepted_after_a_reload() {
+    let server = Server::start(SHOP);
+    let now = SystemClock.now().as_unix();
+    let groups = "x".repeat(8_000);
+    let claims = serde_json::json!({
+        "iss": "shop", "sub": "jose", "jti": "1", "iat": now, "exp": now + 600, "groups": groups
+    });
+    // The core issues no token of this length.
+    let text = [serde_json::json!({"alg": "HS256", "typ": "at+jwt"}), claims];
+    let text = text.map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), text.as_bytes());
+    let long = format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature));
+    assert_eq!(server.connect().verify(&long), 401);
+    server.reload(&format!("{SHOP}max_token_bytes = 16384\n"), "changed: max_token_bytes");
+    assert_eq!(server.connect().verify(&long), 204);
+    server.reload(SHOP, "changed: max_token_bytes");
+    assert_eq!(server.connect().verify(&long), 401, "also one that was accepted before");
+}
+
+/// Accepts one message, and returns it.
+fn received(listener: &TcpListener) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut message = String::new();
+    let mut part = [0; 4096];
+    while !message.contains("session.ended") {
+        let length = stream.read(&mut part).unwrap();
+        assert_ne!(length, 0, "{message}");
+        message += str::from_utf8(&part[..length]).unwrap();
+    }
+    stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").unwrap();
+    message
+}
+
+#[test]
+fn webhooks_are_added_changed_and_removed() {
+    let (one, two) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let webhook = |listener: &TcpListener| {
+        let address = listener.local_addr().unwrap();
+        format!(
+            "webhook = [{{ name = \"shop\", url = \"http://{address}/\", secret_file = \"whsec\", allow_private = true }}]\n"
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("whsec"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+    let server = Server::start_in(folder, "");
+    let mut connection = server.connect();
+    assert_eq!(connection.register("anna"), 201);
+    let mut log_out = || {
+        let token = connection.log_in()["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(connection.ask("POST", "/logout", Some(&token), ""), 200);
+        adieu::token::dangerous::unverified_claims(&token).unwrap()["sid"].as_str().unwrap().to_owned()
+    };
+    log_out();
+    server.reload(&webhook(&one), "changed: webhook");
+    let session = log_out();
+    assert!(received(&one).contains(&session), "only what was revoked since the receiver was added");
+    server.reload(&webhook(&two), "changed: webhook");
+    let session = log_out();
+    assert!(received(&two).contains(&session), "a receiver that moved continues where it was");
+    server.reload("", "changed: webhook");
+    log_out();
+    server.reload(&webhook(&two), "changed: webhook");
+    received(&two);
+    one.set_nonblocking(true).unwrap();
+    assert_eq!(one.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nothing goes to the old place");
+}
+
+#[test]
+fn the_audit_trail_moves_to_another_file() {
+    let server = Server::start("audit_log = \"one.jsonl\"\n");
+    let mut connection = server.connect();
+    let events = |file: &str| -> Vec<String> {
+        let text = fs::read_to_string(server.folder.path().join(file)).unwrap();
+        let event = |line: &str| serde_json::from_str::<Value>(line).unwrap()["event"].as_str().unwrap().to_owned();
+        text.lines().map(event).collect()
+    };
+    assert_eq!(connection.register("anna"), 201);
+    let line = server.reload("audit_log = \"missing/two.jsonl\"\n", "were not reloaded");
+    assert!(line.contains("the audit trail in missing/two.jsonl can't be written"), "{line}");
+    assert_eq!(connection.register("bert"), 201);
+    server.reload("audit_log = \"two.jsonl\"\n", "changed: audit_log");
+    // The next reload begins after the move.
+    server.reload("audit_log = \"two.jsonl\"\n", "none has changed");
+    assert_eq!(connection.register("carl"), 201);
+    assert_eq!(events("one.jsonl"), ["account_added", "account_added", "settings_reloaded"]);
+    assert_eq!(events("two.jsonl"), ["settings_reloaded", "account_added"]);
+    server.reload("", "changed: audit_log");
+    server.reload("", "none has changed");
+    assert_eq!(connection.register("dora"), 201);
+    assert_eq!(events("two.jsonl"), ["settings_reloaded", "account_added", "settings_reloaded"]);
+}
+
+fn make_pipe(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+}
+
+/// Ends the server as systemd does, and returns how it ended; fails if it does not.
+fn terminate(mut server: Server) -> ExitStatus {
+    kill_process(Pid::from_child(&server.process), Signal::TERM).unwrap();
+    let since = Instant::now();
+    loop {
+        if let Some(status) = server.process.try_wait().unwrap() {
+            return status;
+        }
+        assert!(since.elapsed() < TEST_TIMEOUT, "the server does not end");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_holds_nothing_up() {
+    let server = Server::start("");
+    make_pipe(&server.folder.path().join("pipe"));
+    for (settings, why) in [
+        (SHOP.replace("shop.secret", "pipe"), "secret_file pipe: not a regular file"),
+        (
+            "webhook = [{ name = \"a\", url = \"https://a.example\", secret_file = \"pipe\" }]".to_owned(),
+            "secret_file pipe: not a regular file",
+        ),
+        ("audit_log = \"pipe\"".to_owned(), "pipe can't be written: no process reads this named pipe"),
+        ("tls_certificate = \"pipe\"\ntls_key = \"pipe\"".to_owned(), "pipe (tls_certificate): not a regular file"),
+        ("high_water_file = \"pipe\"".to_owned(), "high_water_file pipe is not a regular file"),
+    ] {
+        let line = server.reload(&settings, "were not reloaded");
+        assert!(line.contains(why), "{line}");
+    }
+    fs::remove_file(server.folder.path().join("adieu.toml")).unwrap();
+    make_pipe(&server.folder.path().join("adieu.toml"));
+    kill_process(Pid::from_child(&server.process), Signal::HUP).unwrap();
+    server.logs("the settings in adieu.toml can't be read: not a regular file");
+    assert!(terminate(server).success());
+}
+
+#[test]
+fn a_server_starts_and_ends_though_nobody_reads_its_audit_log() {
+    let folder = tempfile::tempdir().unwrap();
+    make_pipe(&folder.path().join("pipe"));
+    let server = Server::start_in(folder, "audit_log = \"pipe\"\n");
+    server.logs("the audit trail in pipe can't be written: no process reads this named pipe");
+    assert_eq!(server.connect().register("anna"), 201);
+    assert!(terminate(server).success());
+}
+
+#[test]
+fn what_only_a_start_uses_is_checked_too() {
+    let server = Server::start("");
+    fs::write(server.folder.path().join("file"), "").unwrap();
+    for (settings, why) in [
+        ("unix_socket_owner = \"nobody-has-this-name\"", "there is no owner \"nobody-has-this-name\" on this system"),
+        ("unix_socket_group = \"nobody-has-this-name\"", "there is no group \"nobody-has-this-name\" on this system"),
+        ("high_water_file = \".\"", "high_water_file . is not a regular file"),
+        ("high_water_file = \"file/mark\"", "high_water_file file/mark"),
+    ] {
+        let line = server.reload(settings, "were not reloaded");
+        assert!(line.contains(why), "{line}");
+    }
+    // A start makes the folder.
+    server.reload("high_water_file = \"folder/mark\"", "needs a restart: high_water_file");
+    assert!(!server.folder.path().join("folder").exists());
 }

@@ -416,11 +416,12 @@ impl NodeBuilder {
             verifier = verifier.with_issuer(issuer)?;
         }
         let verifier = Arc::new(verifier);
-        if let Some(guard) = &guard {
-            guard.follow_issuers_of(&verifier);
-        }
         let sessions = Sessions::new(store, Arc::clone(&verifier), keys.clone(), settings, Arc::clone(&clock))?;
+        let sessions = Arc::new(sessions);
+        if let Some(guard) = &guard {
+            guard.follow(&sessions);
+        }
         follower.ready().await?;
-        Ok(Node { sessions: Arc::new(sessions), verifier, log, keys, kept_keys, clock, guard, follower })
+        Ok(Node { sessions, verifier, log, keys, kept_keys, clock, guard, follower })
     }
 }

@@ -33,6 +33,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 pub use error::SessionError;
 pub use keys::{delete_lapsed_keys, retained_until};
 pub use logout::Scope;
@@ -68,7 +69,8 @@ pub struct Sessions {
     store: Arc<dyn SessionStore>,
     verifier: Arc<Verifier>,
     keys: SigningKeys,
-    settings: SessionSettings,
+    issuer: Issuer,
+    settings: ArcSwap<SessionSettings>,
     clock: Arc<dyn Clock>,
     last_seen: LastSeen,
     appended: Arc<AtomicU64>,
@@ -97,11 +99,31 @@ impl Sessions {
             store,
             verifier,
             keys: keys.into(),
-            settings,
+            issuer: settings.issuer.clone(),
+            settings: ArcSwap::from_pointee(settings),
             clock,
             last_seen: LastSeen::default(),
             appended: Arc::default(),
         })
+    }
+
+    /// Uses these lifetimes and limits from the next login and refresh on. Sessions that exist keep the end that they were given,
+    /// and tokens that were issued keep their `exp`; every revocation lasts as long as the tokens that it matches, whichever settings
+    /// they were issued with.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] if the settings contradict each other, or have another issuer or audience than before, which the
+    /// verifier would reject; nothing is changed then.
+    pub fn replace_settings(&self, settings: SessionSettings) -> Result<(), Error> {
+        settings.validate()?;
+        if settings.issuer != self.issuer {
+            return Err(Error::setting("issuer", "the issuer of existing sessions cannot change"));
+        }
+        if settings.audience != self.settings.load().audience {
+            return Err(Error::setting("audience", "the audience of existing sessions cannot change"));
+        }
+        self.settings.store(Arc::new(settings));
+        Ok(())
     }
 
     /// Returns the verifier that every path uses.
@@ -119,7 +141,7 @@ impl Sessions {
     /// Records in memory that a token of a session was used now; the next [`Sessions::flush_last_seen`] writes it.
     pub fn record_use(&self, claims: &Claims) {
         // Another issuer may use the same session id for a different session.
-        if let Some(session) = claims.session.as_ref().filter(|_| claims.issuer == self.settings.issuer) {
+        if let Some(session) = claims.session.as_ref().filter(|_| claims.issuer == self.issuer) {
             self.last_seen.note(session, &claims.subject, self.clock.now());
         }
     }
@@ -152,12 +174,12 @@ impl Sessions {
     /// Returns the maximum lifetime of a session in these settings. None of its tokens lives longer.
     #[must_use]
     pub fn session_lifetime(&self) -> Duration {
-        self.settings.session_lifetime
+        self.settings.load().session_lifetime
     }
 
     /// Returns the `iss` of these sessions' tokens.
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
-        &self.settings.issuer
+        &self.issuer
     }
 }

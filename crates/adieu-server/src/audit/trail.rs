@@ -7,7 +7,9 @@
 //!    Concurrent callers share one sync of the file.
 //! 4. A line that a power failure has left unfinished stays as it is: the next start ends it, and appends after it.
 //! 5. The file is opened for each line, so that it can be renamed at any time. A new file is readable by its owner
-//!    only. If the file cannot be written, a server logs that and continues.
+//!    only. If the file cannot be written, a server logs that and continues. A named pipe without a reader is such a file:
+//!    neither opening nor writing waits for another process.
+//! 6. A server can be given another file, or none, while it runs.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -23,13 +25,14 @@ use adieu::{
     retry::Outage,
     time::{Clock as _, SystemClock},
 };
+use arc_swap::ArcSwapOption;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tracing::{Event, Level, Subscriber, dispatcher};
 use tracing_subscriber::{Layer, filter::Targets, layer::Context, registry::LookupSpan};
 
 use super::AUDIT_LOG_TARGET;
-use crate::{event_fields::EventFields, text::escaped_json};
+use crate::{event_fields::EventFields, files, text::escaped_json};
 
 /// The process that records an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,8 @@ pub struct Trail(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    path: PathBuf,
+    /// `None` while there is no trail.
+    path: ArcSwapOption<PathBuf>,
     via: Via,
     outage: Outage,
     /// The number of writes and syncs that failed.
@@ -99,17 +103,18 @@ struct Written {
 #[derive(Debug)]
 struct Unsynced {
     file: File,
+    path: Arc<PathBuf>,
     metadata: Metadata,
     /// Whether it was empty.
     is_new: bool,
 }
 
 impl Trail {
-    /// Returns a trail in this file, without opening it yet.
+    /// Returns a trail in this file, without opening it yet; without a file, nothing is written.
     #[must_use]
-    pub fn new(path: PathBuf, via: Via) -> Self {
+    pub fn new(path: Option<PathBuf>, via: Via) -> Self {
         Self(Arc::new(Shared {
-            path,
+            path: ArcSwapOption::from_pointee(path),
             via,
             outage: Outage::default(),
             failures: AtomicU64::new(0),
@@ -124,11 +129,17 @@ impl Trail {
     /// # Errors
     /// The reason why it cannot be written, in one phrase.
     pub fn check(&self) -> Result<(), String> {
+        let Some(path) = self.0.path.load_full() else { return Ok(()) };
         let check = || {
-            let mut file = self.open()?;
-            if is_torn(&self.0.path, &file.metadata()?) { file.write_all(b"\n") } else { Ok(()) }
+            let mut file = open(&path)?;
+            if is_torn(&path, &file.metadata()?) { file.write_all(b"\n") } else { Ok(()) }
         };
-        check().map_err(|error| self.cannot(&error))
+        check().map_err(|error| cannot(&path, &error))
+    }
+
+    /// Appends to this file from the next line on, or to none.
+    pub(crate) fn move_to(&self, path: Option<PathBuf>) {
+        self.0.path.store(path.map(Arc::new));
     }
 
     /// Returns a layer that writes every event of the target into the file, whatever the log level is.
@@ -149,7 +160,9 @@ impl Trail {
         let trail = self.clone();
         let syncing = spawn_blocking(move || {
             let Written { lines, unsynced } = trail.take_written();
-            trail.report(unsynced.iter().try_for_each(|file| file.sync(&trail.0.path, &mut synced.file)));
+            for file in unsynced {
+                trail.report(&file.path, file.sync(&mut synced.file));
+            }
             synced.lines = lines;
         });
         // Fails only while the process ends.
@@ -165,31 +178,19 @@ impl Trail {
         Written { lines: written.lines, unsynced: std::mem::take(&mut written.unsynced) }
     }
 
-    fn cannot(&self, error: &io::Error) -> String {
-        format!("the audit trail in {} can't be written: {error}", self.0.path.display())
-    }
-
-    fn open(&self) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&self.0.path)
-    }
-
-    fn append(&self, line: &str) -> io::Result<()> {
-        let mut file = self.open()?;
+    fn append(&self, path: &Arc<PathBuf>, line: &str) -> io::Result<()> {
+        let mut file = open(path)?;
         let metadata = file.metadata()?;
         let line = if self.0.is_torn.load(Relaxed) { format!("\n{line}\n") } else { format!("{line}\n") };
         let length = file.write(line.as_bytes())?;
         self.0.is_torn.store(length < line.len(), Relaxed);
-        self.written().add(Unsynced { is_new: metadata.len() == 0, file, metadata });
+        self.written().add(Unsynced { is_new: metadata.len() == 0, path: Arc::clone(path), file, metadata });
         if length < line.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 
     /// Reports once if the file cannot be written, and once if it can be written again; on the command line, each
     /// time.
-    fn report(&self, outcome: io::Result<()>) {
+    fn report(&self, path: &Path, outcome: io::Result<()>) {
         if outcome.is_err() {
             self.0.failures.fetch_add(1, Relaxed);
         }
@@ -201,12 +202,12 @@ impl Trail {
             }
             (Err(error), Via::Server) => {
                 if self.0.outage.begins() {
-                    tracing::error!("{}; what happens meanwhile is missing from it", self.cannot(&error));
+                    tracing::error!("{}; what happens meanwhile is missing from it", cannot(path, &error));
                 }
             }
             // Without standard error there is no place to report this.
             (Err(error), Via::CommandLine) => {
-                drop(writeln!(io::stderr(), "warning: this was done, and {}", self.cannot(&error)));
+                drop(writeln!(io::stderr(), "warning: this was done, and {}", cannot(path, &error)));
             }
         }
     }
@@ -238,7 +239,7 @@ impl Unsynced {
     }
 
     /// Syncs the file, and its name unless it is the one whose name was synced last.
-    fn sync(&self, path: &Path, named: &mut Option<Identity>) -> io::Result<()> {
+    fn sync(&self, named: &mut Option<Identity>) -> io::Result<()> {
         use io::ErrorKind::{InvalidInput, Unsupported};
         match self.file.sync_data() {
             // A pipe or a terminal has nothing to sync.
@@ -247,7 +248,7 @@ impl Unsynced {
         }
         #[cfg(unix)]
         if *named != self.identity() {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             match File::open(folder).and_then(|folder| folder.sync_all()) {
                 // The folder of a file that exists may be closed to this process.
                 Err(error) if self.is_new => return Err(error),
@@ -256,6 +257,24 @@ impl Unsynced {
         }
         Ok(())
     }
+}
+
+fn cannot(path: &Path, error: &io::Error) -> String {
+    format!("the audit trail in {} can't be written: {error}", path.display())
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    files::open(&mut options, path).map_err(|error| match std::fs::metadata(path) {
+        #[cfg(unix)]
+        Ok(found) if std::os::unix::fs::FileTypeExt::is_fifo(&found.file_type()) => {
+            io::Error::new(error.kind(), "no process reads this named pipe")
+        }
+        _ => error,
+    })
 }
 
 /// Returns whether the last line of a file has no end, as far as that can be read.
@@ -273,6 +292,7 @@ struct Lines(Trail);
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let Some(path) = self.0.0.path.load_full() else { return };
         let mut fields = EventFields::default();
         fields.0.insert("at".to_owned(), SystemClock.now().as_unix().into());
         event.record(&mut fields);
@@ -284,7 +304,7 @@ impl<S: Subscriber> Layer<S> for Lines {
                 fields.0.insert("uid".to_owned(), rustix::process::getuid().as_raw().into());
             }
         }
-        self.0.report(self.0.append(&escaped_json(&Value::Object(fields.0).to_string())));
+        self.0.report(&path, self.0.append(&path, &escaped_json(&Value::Object(fields.0).to_string())));
     }
 }
 
@@ -298,9 +318,13 @@ mod tests {
 
     fn trail() -> (tempfile::TempDir, Trail, tracing::subscriber::DefaultGuard) {
         let folder = tempfile::tempdir().unwrap();
-        let trail = Trail::new(folder.path().join("audit.jsonl"), Via::Server);
+        let trail = Trail::new(Some(folder.path().join("audit.jsonl")), Via::Server);
         let capturing = tracing::subscriber::set_default(registry().with(Some(trail.clone().layer())));
         (folder, trail, capturing)
+    }
+
+    fn path(trail: &Trail) -> Arc<PathBuf> {
+        trail.0.path.load_full().unwrap()
     }
 
     async fn synced(trail: &Trail) -> u64 {
@@ -319,7 +343,7 @@ mod tests {
             );
             assert!(trail.written().unsynced.is_empty());
         }
-        let written = std::fs::read_to_string(&trail.0.path).unwrap();
+        let written = std::fs::read_to_string(&*path(&trail)).unwrap();
         assert_eq!(written.lines().count(), 3);
     }
 
@@ -332,7 +356,7 @@ mod tests {
         Entry::default().record(audit::Event::Login, None).await;
         assert_eq!(synced(&trail).await, 10);
         // Nothing is left to be synced for the others.
-        std::fs::remove_file(&trail.0.path).unwrap();
+        std::fs::remove_file(&*path(&trail)).unwrap();
         earlier.await;
         assert_eq!(synced(&trail).await, 10);
     }
@@ -341,7 +365,7 @@ mod tests {
     async fn a_file_that_was_renamed_is_synced_too() {
         let (folder, trail, _capturing) = trail();
         Entry::default().note(audit::Event::Login, None);
-        std::fs::rename(&trail.0.path, folder.path().join("old.jsonl")).unwrap();
+        std::fs::rename(&*path(&trail), folder.path().join("old.jsonl")).unwrap();
         Entry::default().note(audit::Event::Logout, None);
         let written = trail.take_written();
         assert_eq!((written.lines, written.unsynced.len()), (2, 2));
@@ -354,8 +378,8 @@ mod tests {
         let named = async || trail.0.synced.lock().await.file;
         Entry::default().record(audit::Event::Login, None).await;
         let first = named().await;
-        std::fs::rename(&trail.0.path, folder.path().join("old.jsonl")).unwrap();
-        std::fs::write(&trail.0.path, "{}\n").unwrap();
+        std::fs::rename(&*path(&trail), folder.path().join("old.jsonl")).unwrap();
+        std::fs::write(&*path(&trail), "{}\n").unwrap();
         Entry::default().record(audit::Event::Logout, None).await;
         assert!(first.is_some() && named().await.is_some() && named().await != first);
     }
@@ -364,10 +388,10 @@ mod tests {
     async fn a_line_that_was_not_finished_does_not_spoil_the_next() {
         let (_folder, trail, _capturing) = trail();
         for (left, kept) in [("{}\n{\"at\":1", "{}\n{\"at\":1\n"), ("{}\n", "{}\n"), ("", "")] {
-            std::fs::write(&trail.0.path, left).unwrap();
+            std::fs::write(&*path(&trail), left).unwrap();
             trail.check().unwrap();
             Entry::default().record(audit::Event::Login, None).await;
-            let written = std::fs::read_to_string(&trail.0.path).unwrap();
+            let written = std::fs::read_to_string(&*path(&trail)).unwrap();
             let added = written.strip_prefix(kept).unwrap();
             assert!(serde_json::from_str::<Value>(added).is_ok(), "{written}");
         }
@@ -375,7 +399,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_nothing_to_sync_is_no_failure() {
-        let trail = Trail::new("/dev/null".into(), Via::Server);
+        let trail = Trail::new(Some("/dev/null".into()), Via::Server);
         let _capturing = tracing::subscriber::set_default(registry().with(Some(trail.clone().layer())));
         Entry::default().record(audit::Event::Login, None).await;
         assert!(!trail.0.outage.is_ongoing());
@@ -387,7 +411,7 @@ mod tests {
         let token_id = adieu::TokenId::new("x\n\u{1b}\u{202e}y").unwrap();
         let entry = Entry { token_id: Some(token_id.clone()), ..Entry::default() };
         entry.record(audit::Event::Revoked, None).await;
-        let written = std::fs::read_to_string(&trail.0.path).unwrap();
+        let written = std::fs::read_to_string(&*path(&trail)).unwrap();
         assert!(written.contains(r"x\n\u001b\u202ey"), "{written}");
         let read: Value = serde_json::from_str(&written).unwrap();
         assert_eq!(read["token_id"], token_id.as_str());

@@ -64,17 +64,14 @@ impl Common {
 pub(super) fn settings(flags: &Flags) -> anyhow::Result<Settings> {
     let settings = Settings::load(flags, std::env::vars_os())?;
     if let Some(file) = &settings.audit_log {
-        logging::start_for_command(Trail::new(file.clone(), Via::CommandLine));
+        logging::start_for_command(Trail::new(Some(file.clone()), Via::CommandLine));
     }
     Ok(settings)
 }
 
 /// Checks, before anything is changed, that the audit trail can be written.
 pub(super) fn audited(settings: &Settings) -> anyhow::Result<()> {
-    match &settings.audit_log {
-        Some(file) => Trail::new(file.clone(), Via::CommandLine).check().map_err(anyhow::Error::msg),
-        None => Ok(()),
-    }
+    Trail::new(settings.audit_log.clone(), Via::CommandLine).check().map_err(anyhow::Error::msg)
 }
 
 /// Opens a store without reading its revocations, for a command that only needs the engines.

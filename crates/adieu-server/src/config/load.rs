@@ -411,7 +411,7 @@ fn is_address(text: &str) -> bool {
 
 fn read_file(path: &Path) -> Result<toml::Table, SettingError> {
     let name = path.display();
-    let text = std::fs::read_to_string(path)
+    let text = crate::files::read_text(path)
         .map_err(|error| SettingError(format!("the settings in {name} can't be read: {error}")))?;
     text.parse().map_err(|error: toml::de::Error| {
         let line =

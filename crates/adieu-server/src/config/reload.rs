@@ -50,19 +50,19 @@ macro_rules! table {
 
 table! {
     reload:
-        tls_certificate tls_key tls_client_ca
+        tls_certificate tls_key tls_client_ca max_token_bytes
         trusted_issuer revocable_claims token_cookies send_cookies_from_every_site websocket_token allowed_origins
+        access_lifetime refresh_lifetime session_lifetime rotation_grace max_sessions_per_user
         registration pages console min_password_length
         login_attempts_per_account login_attempts_per_address client_revocation_quota client_revocation_horizon event_quota
         max_body_bytes max_connections header_timeout keep_alive_timeout request_timeout shutdown_delay drain_timeout
-        trusted_proxies log_level;
+        trusted_proxies webhook log_level audit_log;
     restart:
         listen unix_socket_mode unix_socket_owner unix_socket_group metrics_listen console_listen
         data high_water_file store revocations allow_weaker_durability
-        issuer audience max_token_bytes token_cache_entries
-        access_lifetime refresh_lifetime session_lifetime rotation_grace max_sessions_per_user leeway
+        issuer audience token_cache_entries leeway
         max_staleness stale_policy follow follow_client follow_secret_file follow_ca follow_certificate follow_key
-        hashing_threads hashing_queue webhook start_timeout log_format audit_log;
+        hashing_threads hashing_queue start_timeout log_format;
 }
 
 /// Returns whether a reload applies a change of this setting.

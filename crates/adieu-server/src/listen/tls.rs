@@ -34,7 +34,7 @@ use tokio_rustls::{
 };
 
 use super::certificate;
-use crate::config::Settings;
+use crate::{config::Settings, files};
 
 /// How often the files are read again.
 const RENEWAL: Duration = Duration::from_secs(10);
@@ -170,7 +170,7 @@ impl Files {
 
     fn read(&self) -> anyhow::Result<Contents> {
         let read = |setting: &str, file: &Path| {
-            std::fs::read(file).with_context(|| format!("cannot read {} ({setting})", file.display()))
+            files::read(file).with_context(|| format!("cannot read {} ({setting})", file.display()))
         };
         Ok(Contents {
             certificate: read("tls_certificate", &self.certificate)?,

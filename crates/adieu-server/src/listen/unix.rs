@@ -24,7 +24,7 @@ const BACKLOG: i32 = 4096;
 
 /// Who may connect to a socket.
 #[derive(Debug)]
-pub(super) struct Access {
+pub(crate) struct Access {
     mode: u32,
     owner: Option<u32>,
     group: Option<u32>,
@@ -32,7 +32,10 @@ pub(super) struct Access {
 
 impl Access {
     /// Looks up the owner and the group of the settings.
-    pub(super) fn new(settings: &Settings) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If this system has no such user or group.
+    pub(crate) fn new(settings: &Settings) -> Result<Self> {
         let id = |what: &str, name: &Option<String>, find: &dyn Fn(&str) -> nix::Result<Option<u32>>| {
             let Some(name) = name else { return Ok(None) };
             match name.parse() {

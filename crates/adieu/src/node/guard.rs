@@ -16,10 +16,10 @@ use crate::{
     restore::{HighWater, LogReset, LogState, Mark, Restorable, Verdict},
     retry::Outage,
     revocation::{LogId, Position, Revocation, Target},
-    session::{EndSessions, Selection, Session, SessionSettings, SessionStore},
+    session::{EndSessions, Selection, Session, SessionSettings, SessionStore, Sessions},
     store::Store,
     time::{Clock, Timestamp},
-    token::{Algorithm, Decoder, KeyStore, SigningKey, StoredKey, Verifier},
+    token::{Algorithm, Decoder, KeyStore, SigningKey, StoredKey},
 };
 
 /// The log target for the operator.
@@ -43,12 +43,12 @@ const MAX_ATTEMPTS: u32 = 10;
 struct CutOffs {
     /// The issuer of the node's own tokens.
     issuer: Issuer,
-    /// The maximum lifetime of the node's own sessions.
+    /// The maximum lifetime of the node's own sessions at the start.
     session_lifetime: Duration,
     /// The decoders of the other issuers whose tokens are accepted at the start.
     others: Vec<Arc<Decoder>>,
-    /// Knows the issuers after that; they can be replaced while the node runs.
-    verifier: OnceLock<Arc<Verifier>>,
+    /// Know the issuers and the lifetime after that; both can be replaced while the node runs.
+    sessions: OnceLock<Arc<Sessions>>,
     /// The algorithm of a key that is generated if no other key is left.
     algorithm: Algorithm,
 }
@@ -62,9 +62,12 @@ impl CutOffs {
             target: Target::Everything { issued_until },
             lapses_at: Revocation::lapse_for(last_expiry),
         };
-        let own = cut_off(&self.issuer, now, latest_expiry.max(now.plus(self.session_lifetime)));
+        let sessions = self.sessions.get();
+        let lifetime =
+            sessions.map_or(Duration::ZERO, |sessions| sessions.session_lifetime()).max(self.session_lifetime);
+        let own = cut_off(&self.issuer, now, latest_expiry.max(now.plus(lifetime)));
         let others =
-            self.verifier.get().map_or_else(|| self.others.clone(), |verifier| verifier.other_issuers().to_vec());
+            sessions.map_or_else(|| self.others.clone(), |sessions| sessions.verifier().other_issuers().to_vec());
         let others = others.iter().map(|decoder| {
             let rules = decoder.rules();
             let issued_until = now.plus(rules.skew());
@@ -113,7 +116,7 @@ impl Guard {
                 issuer: settings.issuer.clone(),
                 session_lifetime: settings.session_lifetime,
                 others: issuers.to_vec(),
-                verifier: OnceLock::new(),
+                sessions: OnceLock::new(),
                 algorithm,
             },
             clock: Arc::clone(clock),
@@ -128,9 +131,9 @@ impl Guard {
         Ok(Some(Arc::new(this)))
     }
 
-    /// Asks this verifier for the other issuers from now on.
-    pub(crate) fn follow_issuers_of(&self, verifier: &Arc<Verifier>) {
-        let _first = self.cut_offs.verifier.set(Arc::clone(verifier));
+    /// Asks these sessions for the other issuers and the lifetime from now on.
+    pub(crate) fn follow(&self, sessions: &Arc<Sessions>) {
+        let _first = self.cut_offs.sessions.set(Arc::clone(sessions));
     }
 
     pub(crate) fn high_water(&self) -> &Arc<HighWater> {

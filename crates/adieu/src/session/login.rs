@@ -49,7 +49,7 @@ impl Sessions {
 
     /// Ends the oldest sessions of a subject that has more than it may.
     async fn end_too_many(&self, subject: &Subject) -> Result<(), Error> {
-        let most = self.settings.sessions_per_subject.get();
+        let most = self.settings.load().sessions_per_subject.get();
         // Two at a time are enough for the number to decrease under concurrent logins.
         let oldest = self.store.sessions_of(subject, None, most.saturating_add(2)).await?;
         let too_many = oldest.len().saturating_sub(most);
@@ -61,8 +61,9 @@ impl Sessions {
 
     fn new_session(&self, subject: Subject, origin: Origin, options: &TokenOptions) -> Result<Session, Error> {
         let now = self.clock.now();
-        let (access_lifetime, refresh_lifetime) = options.lifetimes(&self.settings)?;
-        let expires_at = now.plus(self.settings.session_lifetime);
+        let settings = self.settings.load();
+        let (access_lifetime, refresh_lifetime) = options.lifetimes(&settings)?;
+        let expires_at = now.plus(settings.session_lifetime);
         Ok(Session {
             id: SessionId::random(),
             subject,
@@ -82,7 +83,7 @@ impl Sessions {
     /// Returns whether the tokens of a new session would be rejected.
     fn is_revoked(&self, session: &Session) -> bool {
         let facts = TokenFacts {
-            issuer: self.settings.issuer.as_str(),
+            issuer: self.issuer.as_str(),
             token_id: session.refresh_id.as_str(),
             session: Some(session.id.as_str()),
             subject: session.subject.as_str(),

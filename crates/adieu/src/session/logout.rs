@@ -42,7 +42,7 @@ impl Sessions {
             Expiry::Expired => return Err(TokenError::Expired.into()),
             Expiry::NotYetValid => return Err(TokenError::NotYetValid.into()),
         }
-        let ours = claims.issuer == self.settings.issuer;
+        let ours = claims.issuer == self.issuer;
         let Some(session) = claims.session.clone().filter(|_| ours) else {
             // The token of an application without sessions: only the token itself can be revoked.
             self.log_out_without_session(&claims, scope).await?;
@@ -117,7 +117,7 @@ impl Sessions {
         if self.verifier.revoked_by(claims) == Some(RevokedBy::Session) {
             return SessionError::ended();
         }
-        let latest = claims.expires_at.max(self.clock.now().plus(self.settings.max_lifetime()));
+        let latest = claims.expires_at.max(self.clock.now().plus(self.settings.load().max_lifetime()));
         let ended = Revocation {
             issuer: claims.issuer.clone(),
             target: Target::Session { id },

@@ -67,20 +67,22 @@ impl Sessions {
         fresh: Fresh,
         options: &TokenOptions,
     ) -> Result<(String, Claims), Error> {
-        let (lifetime, _) = options.lifetimes(&self.settings)?;
+        let settings = self.settings.load();
+        let (lifetime, _) = options.lifetimes(&settings)?;
         let claims = Claims {
-            issuer: self.settings.issuer.clone(),
+            issuer: self.issuer.clone(),
             subject: session.subject.clone(),
             // Never later than the row says, also in a repeated response: the row decides whether a cut-off covers
             // every token of a session.
             issued_at: Some(session.refreshed_at),
             not_before: Some(session.refreshed_at),
-            expires_at: now.plus(lifetime).min(session.expires_at),
+            // The revocation of a session lasts until then: the lifetime may have been raised since the row was written.
+            expires_at: now.plus(lifetime).min(session.access_expires_at),
             token_id: TokenId::random(),
             session: Some(session.id.clone()),
             token_type: TokenType::Access,
             fresh,
-            audience: self.settings.audience.clone(),
+            audience: settings.audience.clone(),
             custom: options.access_claims.clone(),
             verified: Default::default(),
         };

@@ -151,7 +151,7 @@ impl Sessions {
     pub async fn renew(&self, access_token: &str, options: &TokenOptions) -> Result<(String, Claims), SessionError> {
         let presented = self.verifier.verify(access_token)?;
         // A session of another issuer may have the same id.
-        if presented.issuer != self.settings.issuer {
+        if presented.issuer != self.issuer {
             return Err(TokenError::WrongIssuer.into());
         }
         let session = presented.session.clone().ok_or(TokenError::MissingClaim("sid"))?;
@@ -192,10 +192,11 @@ impl Sessions {
         options: &TokenOptions,
     ) -> Result<Rotation, Error> {
         let now = self.clock.now();
-        let (access_lifetime, refresh_lifetime) = options.lifetimes(&self.settings)?;
-        let grace = self.settings.rotation_grace;
+        let settings = self.settings.load();
+        let (access_lifetime, refresh_lifetime) = options.lifetimes(&settings)?;
+        let grace = settings.rotation_grace;
         Ok(Rotation {
-            issuer: self.settings.issuer.clone(),
+            issuer: self.issuer.clone(),
             subject: subject.clone(),
             session,
             presented,

@@ -98,7 +98,7 @@ impl From<RevocationTarget> for RevocationRequest {
 impl Sessions {
     /// Returns the decoder for tokens of another issuer; `None` for our own issuer or an unknown one.
     pub(super) fn decoder_elsewhere(&self, issuer: &Issuer) -> Option<Arc<Decoder>> {
-        self.verifier.decoder_for(issuer).filter(|_| *issuer != self.settings.issuer)
+        self.verifier.decoder_for(issuer).filter(|_| *issuer != self.issuer)
     }
 
     /// Ends sessions and returns their number.
@@ -123,7 +123,7 @@ impl Sessions {
         only_if: Option<(SessionId, Subject)>,
         extra_revocations: Vec<Revocation>,
     ) -> Result<Option<usize>, Error> {
-        let ending = EndSessions { issuer: self.settings.issuer.clone(), selection, only_if, extra_revocations };
+        let ending = EndSessions { issuer: self.issuer.clone(), selection, only_if, extra_revocations };
         let (store, verifier, appended) = self.shared();
         to_its_end(async move {
             let Some(ended) = store.end(ending).await? else { return Ok(None) };
@@ -140,7 +140,7 @@ impl Sessions {
     /// [authentic token](crate::token::Verifier::read_claims), which may have expired or been revoked.
     #[must_use]
     pub fn revocation_request(&self, claims: &Claims) -> RevocationRequest {
-        let is_own = claims.issuer == self.settings.issuer;
+        let is_own = claims.issuer == self.issuer;
         let target = match (claims.token_type, &claims.session) {
             (TokenType::Refresh, Some(session)) if is_own => {
                 RevocationTarget::SessionOf(session.clone(), claims.subject.clone())
@@ -163,7 +163,7 @@ impl Sessions {
         // A token that can still be used belongs to a session that still exists, whatever the settings were when it was
         // issued.
         let latest = match requests.iter().any(|one| self.needs_latest_expiry(one)) {
-            true => self.store.latest_expiry().await?.max(now.plus(self.settings.max_lifetime())),
+            true => self.store.latest_expiry().await?.max(now.plus(self.settings.load().max_lifetime())),
             false => now,
         };
         let endings = requests.into_iter().map(|one| self.ending(one, now, latest)).collect();
@@ -253,12 +253,12 @@ impl Sessions {
     }
 
     fn is_own(&self, request: &RevocationRequest) -> bool {
-        request.issuer.as_ref().is_none_or(|issuer| *issuer == self.settings.issuer)
+        request.issuer.as_ref().is_none_or(|issuer| *issuer == self.issuer)
     }
 
     /// Returns how far the clock of another issuer may be ahead; zero for our own issuer.
     fn skew_of(&self, issuer: &Issuer) -> Duration {
-        if *issuer == self.settings.issuer {
+        if *issuer == self.issuer {
             return Duration::ZERO;
         }
         self.decoder_elsewhere(issuer).map_or(DEFAULT_SKEW, |decoder| decoder.rules().skew())
@@ -279,7 +279,7 @@ impl Sessions {
     /// to an application whose tokens name no issuer. Access and refresh tokens of it may exist nevertheless. Returns
     /// nothing if the index has the revocation.
     fn unless_known(&self, id: SessionId, last_expiry: Timestamp) -> Vec<Revocation> {
-        let issuer = self.settings.issuer.clone();
+        let issuer = self.issuer.clone();
         // The facts of a token that does not exist, so that only a revoked session can match.
         let (token_id, expires_at) = (TokenId::random(), last_expiry);
         let facts = TokenFacts {
@@ -301,7 +301,7 @@ impl Sessions {
     fn ending(&self, request: RevocationRequest, now: Timestamp, latest: Timestamp) -> EndSessions {
         let is_own = self.is_own(&request);
         let RevocationRequest { target, issuer, keep_until } = request;
-        let issuer = issuer.unwrap_or_else(|| self.settings.issuer.clone());
+        let issuer = issuer.unwrap_or_else(|| self.issuer.clone());
         // For another issuer whose tokens are accepted here, the rules say how long they live and how far ahead its
         // clock may be. The cut-off is as far ahead, because a token from there is accepted at once. (Our own sessions
         // also end by their ids.)
@@ -312,7 +312,7 @@ impl Sessions {
         let fact = |target, last_expiry| {
             vec![Revocation { issuer: issuer.clone(), target, lapses_at: Revocation::lapse_for(last_expiry) }]
         };
-        let last_own = now.plus(self.settings.max_lifetime());
+        let last_own = now.plus(self.settings.load().max_lifetime());
         let until_now = |target| fact(target, if is_own { last_own } else { keep_until });
         let (selection, also) = match target {
             RevocationTarget::Token { id, expires_at } => {
@@ -342,7 +342,7 @@ impl Sessions {
                 (Selection::Nothing, fact(Target::Claim { claim, issued_until }, last_expiry))
             }
         };
-        EndSessions { issuer: self.settings.issuer.clone(), selection, only_if: None, extra_revocations: also }
+        EndSessions { issuer: self.issuer.clone(), selection, only_if: None, extra_revocations: also }
     }
 }
 

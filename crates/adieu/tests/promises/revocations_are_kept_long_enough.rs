@@ -147,3 +147,38 @@ async fn thousands_go_in_steps_and_none_that_is_needed() {
     assert_eq!(page.pruned_through, later);
     assert!(page.entries.iter().all(|entry| entry.lapses_at > later));
 }
+
+/// The lifetime of tokens is raised, and lowered, while logins and refreshes run.
+#[tokio::test]
+async fn it_outlives_tokens_of_every_lifetime_that_the_settings_had() {
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(60 * 60));
+    let lifetime = |access| SessionSettings::new(issuer()).with_access_lifetime(access);
+    let node = Node::start().await;
+    let (first, short) = (node.log_in(jose()).await, node.log_in(jose()).await);
+    node.sessions.replace_settings(lifetime(hour)).unwrap();
+    let long = node.refresh(&first.refresh).await.unwrap();
+    assert_eq!(long.claims.expires_at, node.clock.now().plus(hour));
+    node.sessions.replace_settings(lifetime(minute)).unwrap();
+    assert_eq!(node.log_in(jose()).await.claims.expires_at, node.clock.now().plus(minute));
+    assert_eq!(short.claims.expires_at, node.clock.now().plus(15 * minute), "tokens keep their expiry");
+    node.sessions.log_out(&long.refresh, Scope::All).await.unwrap();
+
+    node.clock.advance(hour - Duration::from_secs(1));
+    run_maintenance(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    node.catch_up().await;
+    assert_eq!(node.refusal(&long.access), Some(TokenError::Revoked(RevokedBy::Session)));
+}
+
+#[tokio::test]
+async fn settings_that_do_not_fit_change_nothing() {
+    let node = Node::start().await;
+    for wrong in [
+        SessionSettings::new("another".parse().unwrap()),
+        SessionSettings::new(issuer()).with_audience("another"),
+        SessionSettings::new(issuer()).with_access_lifetime(Duration::ZERO),
+    ] {
+        assert!(node.sessions.replace_settings(wrong).is_err());
+    }
+    let lifetime = node.log_in(jose()).await.claims.expires_at;
+    assert_eq!(lifetime, node.clock.now().plus(Duration::from_secs(15 * 60)));
+}
