@@ -14,7 +14,7 @@ use adieu::{
     Issuer, TokenId,
     revocation::{Cursor, LogId, Position, Revocation, Target},
     session::Session,
-    time::Timestamp,
+    time::{Clock as _, SystemClock, Timestamp},
 };
 use adieu_postgres::Postgres;
 use adieu_sqlite::Sqlite;
@@ -34,6 +34,9 @@ use crate::{
 /// How many rows are read at once and written in one commit.
 const PART: usize = 500;
 
+/// More invitations than there can be: the server makes no more than a thousand.
+const MAX_INVITES: usize = 100_000;
+
 /// The progress of a copy: everything but the keys, then the keys as well.
 const BEGUN: i64 = 0;
 const ALL_BUT_KEYS: i64 = 1;
@@ -48,6 +51,8 @@ pub struct Copied {
     pub accounts: usize,
     /// Clients.
     pub clients: usize,
+    /// Invitations that are valid.
+    pub invites: usize,
     /// Aliases.
     pub aliases: usize,
     /// Sessions.
@@ -87,6 +92,7 @@ pub async fn copy(from: &StoreAddress, to: &StoreAddress, mut tell: impl FnMut(&
         clients(&source, &target, &mut copied).await?;
         aliases(&source, &target, &mut copied).await?;
         accounts(&source, &target, &mut copied, &mut tell).await?;
+        invites(&source, &target, &mut copied).await?;
         sessions(&source, &target, &mut copied, &mut tell).await?;
         deliveries(&source, &target).await?;
         set_phase(&target, &source_log, ALL_BUT_KEYS).await?;
@@ -119,6 +125,7 @@ async fn is_empty(target: &Stores) -> anyhow::Result<bool> {
     Ok(core.read(None, Duration::ZERO).await?.entries.is_empty()
         && core.sessions(None, 1).await?.is_empty()
         && target.accounts().list(&Filter::default(), None, 1).await?.is_empty()
+        && target.accounts().invites(SystemClock.now(), 1).await?.is_empty()
         && target.clients().clients().await?.is_empty()
         && target.aliases().aliases(&AliasFilter::default(), None, 1).await?.is_empty())
 }
@@ -202,6 +209,20 @@ async fn accounts(
         }
         tell(copied);
     }
+}
+
+/// Copies the invitations that can still be used. One that was used at the source meanwhile is not among them: the source is locked.
+async fn invites(source: &Stores, target: &Stores, copied: &mut Copied) -> anyhow::Result<()> {
+    let (source, target, now) = (source.accounts(), target.accounts(), SystemClock.now());
+    let known = target.invites(now, MAX_INVITES).await?;
+    for invite in source.invites(now, MAX_INVITES).await? {
+        copied.invites += 1;
+        // Added by the previous run.
+        if !known.iter().any(|known| known.id == invite.id) {
+            target.add_invite(invite).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn sessions(
@@ -308,7 +329,7 @@ async fn hold_file(store: &Sqlite) -> anyhow::Result<HeldStill> {
 /// Locks a database on a connection of its own. Readers are not blocked.
 async fn hold_database(store: &Postgres, url: &Address) -> anyhow::Result<HeldStill> {
     const HOLD: &str = "SET lock_timeout = 10000; SET idle_in_transaction_session_timeout = 0; BEGIN; \
-        LOCK TABLE adieu.account, adieu.client, adieu.alias, adieu.session, adieu.signing_key, adieu.revocation IN SHARE MODE";
+        LOCK TABLE adieu.account, adieu.invite, adieu.client, adieu.alias, adieu.session, adieu.signing_key, adieu.revocation IN SHARE MODE";
     let cannot = || format!("{} can't be held still", store.address());
     let mut connection = sqlx::PgConnection::connect(url.expose()).await.with_context(cannot)?;
     sqlx::raw_sql(HOLD).execute(&mut connection).await.with_context(cannot)?;

@@ -112,15 +112,37 @@ async fn everything_arrives_in_postgres_and_comes_back() {
     let holder = Holder { id: "a".to_owned(), until: now.plus(Duration::from_secs(30)) };
     receivers.claim("shop", &holder, now, &"log.7".parse().unwrap()).await.unwrap().unwrap();
 
+    let password = Password::typed("correct horse battery staple".into()).unwrap();
+    let hour = Duration::from_secs(3_600);
+    let node = Node::open(&settings(&file)).await.unwrap();
+    let [(_, code), (_, used), (_, expired)] = {
+        let invite = |valid_for| node.accounts.invite(valid_for);
+        [invite(hour).await.unwrap(), invite(hour).await.unwrap(), invite(Duration::ZERO).await.unwrap()]
+    };
+    let register = async |node: &Node, name: &str, code: &str| {
+        let name = Username::new(name).unwrap();
+        node.accounts.add_invited(name, &password, code, [127, 0, 0, 1].into()).await
+    };
+    register(&node, "invited", &used).await.unwrap();
+    node.close().await;
+
     // More than are copied at once.
     let known = (0..1_201).map(|number| alias(&format!("user{number}@example.com"), "jose"));
     Stores::open(&settings(&file)).await.unwrap().aliases().add_aliases(known.collect()).await.unwrap();
 
     let copied = copy(&address(&file), &address(&url), |_| ()).await.unwrap();
-    assert_eq!((copied.accounts, copied.clients, copied.sessions, copied.keys), (2, 0, 701, 1));
-    assert_eq!(copied.aliases, 1_201);
+    assert_eq!((copied.accounts, copied.clients, copied.sessions, copied.keys), (3, 0, 701, 1));
+    assert_eq!((copied.aliases, copied.invites), (1_201, 1));
     let again = copy(&address(&url), &address(&back), |_| ()).await.unwrap();
-    assert_eq!((again.accounts, again.sessions, again.revocations), (2, 701, copied.revocations));
+    assert_eq!((again.accounts, again.sessions, again.revocations), (3, 701, copied.revocations));
+    assert_eq!(again.invites, 1);
+    let node = Node::open(&settings(&back)).await.unwrap();
+    for not_valid in [&used, &expired] {
+        assert!(register(&node, "late", not_valid).await.is_err());
+    }
+    register(&node, "new", &code).await.unwrap();
+    assert!(register(&node, "newer", &code).await.is_err(), "once");
+    node.close().await;
     for store in [&url, &back] {
         let aliases = Stores::open(&settings(store)).await.unwrap().aliases();
         let all = aliases.aliases(&AliasFilter::default(), None, 2_000).await.unwrap();

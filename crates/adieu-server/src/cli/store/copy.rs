@@ -100,8 +100,9 @@ impl Arguments {
         let sentence = match copied.before {
             true => format!("{from} had been copied to {to} before; nothing was done"),
             false => format!(
-                "copied {}, {}, {}, {}, {} and {} from {from} to {to}",
+                "copied {}, {}, {}, {}, {}, {} and {} from {from} to {to}",
                 counted(copied.accounts, "user"),
+                counted(copied.invites, "invitation"),
                 counted(copied.clients, "client"),
                 counted_as(copied.aliases, "alias", "aliases"),
                 counted(copied.sessions, "session"),
@@ -113,6 +114,7 @@ impl Arguments {
             &sentence,
             &json!({
                 "users": copied.accounts,
+                "invitations": copied.invites,
                 "clients": copied.clients,
                 "aliases": copied.aliases,
                 "sessions": copied.sessions,
