@@ -3,6 +3,7 @@
 use std::{
     io::{self, IsTerminal as _},
     net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -37,8 +38,9 @@ pub(super) struct Arguments {
     /// Print one JSON object per node
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    flags: Flags,
+    /// The settings file; `adieu config` prints a sample [env: ADIEU_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -63,7 +65,8 @@ impl Arguments {
         if !self.urls.is_empty() {
             return self.urls.iter().map(|url| Target::parse(url.strip_suffix("/metrics").unwrap_or(url))).collect();
         }
-        let settings = Settings::load(&self.flags, std::env::vars_os())?;
+        let flags = Flags { config: self.config.clone(), ..Flags::default() };
+        let settings = Settings::load(&flags, std::env::vars_os())?;
         let Some(address) = settings.metrics_listen else {
             bail!("metrics_listen is not set, so the server serves no metrics; set it, or name a URL");
         };
