@@ -32,7 +32,7 @@ pub use last_login::RecordingLogins;
 pub use reset::VALID_FOR as RESET_VALID_FOR;
 pub use store::{
     Account, AccountStore, Change, Direction, Filter, Invite, Invited, KnownAddress, LastAdmin, NextLogin, Order,
-    PasswordReset, is_migrated, is_migrated_postgres, migrate, migrate_postgres,
+    PasswordReset, Whose, is_migrated, is_migrated_postgres, migrate, migrate_postgres,
 };
 
 use crate::{

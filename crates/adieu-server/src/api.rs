@@ -219,6 +219,7 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(account::replace_password))
         .routes(routes!(account::reset_password))
         .routes(routes!(admin::set_password))
+        .routes(routes!(admin::issue_reset_for_client))
         .routes(routes!(invites::invite))
         .routes(routes!(revocation::revoke))
         .routes(routes!(alias::add_alias))

@@ -65,11 +65,14 @@ pub enum Capability {
     Introspect,
     /// Introspect access tokens only: for a service that protects resources, which has no business with refresh tokens.
     IntrospectAccess,
+    /// Issue tokens that reset the passwords of users who are no administrators.
+    ResetPassword,
 }
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Self; 4] = [Self::Follow, Self::Revoke, Self::Introspect, Self::IntrospectAccess];
+    pub const ALL: [Self; 5] =
+        [Self::Follow, Self::Revoke, Self::Introspect, Self::IntrospectAccess, Self::ResetPassword];
 
     /// Returns the name of the capability.
     #[must_use]
@@ -79,6 +82,7 @@ impl Capability {
             Self::Revoke => "revoke",
             Self::Introspect => "introspect",
             Self::IntrospectAccess => "introspect-access",
+            Self::ResetPassword => "reset-password",
         }
     }
 
@@ -97,7 +101,7 @@ impl fmt::Display for Capability {
 
 /// An error for a text that names no [`Capability`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a client can follow, revoke, introspect or introspect-access")]
+#[error("a client can follow, revoke, introspect, introspect-access or reset-password")]
 pub struct CapabilityError;
 
 impl FromStr for Capability {

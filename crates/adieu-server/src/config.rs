@@ -321,6 +321,12 @@ pub struct Settings {
     #[config(env = "ADIEU_CLIENT_REVOCATION_HORIZON", deserialize_with = text)]
     pub client_revocation_horizon: Option<Duration>,
 
+    /// The limit on tokens that one client with the capability `reset-password` issues: so many at once, which become available again evenly
+    /// over the time; more get 429. It also bounds how fast someone who has the client's secret can take over accounts. Each node counts for
+    /// itself.
+    #[config(env = "ADIEU_CLIENT_RESET_QUOTA", default = "100 per 1h", deserialize_with = text)]
+    pub client_reset_quota: Rate,
+
     /// The limit on events from one address (for IPv6: one /64 network), and on events of one issuer: so many at once, which become
     /// available again evenly over the time; more get 429. Each node counts for itself.
     #[config(env = "ADIEU_EVENT_QUOTA", default = "6000 per 1m", deserialize_with = text)]

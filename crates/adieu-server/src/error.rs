@@ -100,6 +100,12 @@ pub enum ApiError {
         /// When the next attempt is allowed.
         retry_after: Duration,
     },
+    /// A client has used up its quota of tokens that reset passwords.
+    #[error("the client has used up its quota of reset tokens")]
+    ResetQuotaUsedUp {
+        /// The time until the next one is allowed.
+        retry_after: Duration,
+    },
     /// A client has used up its quota of revocations.
     #[error("the client has used up its quota of revocations")]
     QuotaUsedUp {
@@ -223,6 +229,7 @@ impl ApiError {
             Self::Invalid(_) | Self::InvalidQuery(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyAttempts { .. }
             | Self::QuotaUsedUp { .. }
+            | Self::ResetQuotaUsedUp { .. }
             | Self::TooManyEvents { .. }
             | Self::TooManyFollowers
             | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
@@ -245,6 +252,9 @@ impl ApiError {
             Self::ScopeRequired(_) => Some("The token lacks a scope that is required here.".into()),
             Self::AdminOnly => Some("Admin privilege required.".into()),
             Self::TooManyAttempts { .. } => Some("Too many attempts. Try again later.".into()),
+            Self::ResetQuotaUsedUp { .. } => {
+                Some("This client has used up its quota of reset tokens. Try again later.".into())
+            }
             Self::QuotaUsedUp { .. } => {
                 Some("This client has used up its quota of revocations. Try again later.".into())
             }
@@ -285,6 +295,7 @@ impl ApiError {
         match self {
             Self::TooManyAttempts { retry_after }
             | Self::QuotaUsedUp { retry_after }
+            | Self::ResetQuotaUsedUp { retry_after }
             | Self::TooManyEvents { retry_after } => Some(*retry_after),
             Self::Unavailable(_) | Self::NotReady(_) | Self::TooManyFollowers | Self::TooManyStreams => Some(SOON),
             _ => None,
@@ -296,6 +307,7 @@ impl ApiError {
         match self {
             Self::TooManyAttempts { .. } => Some(Counted::Limit("attempts")),
             Self::QuotaUsedUp { .. } => Some(Counted::Limit("revocation_quota")),
+            Self::ResetQuotaUsedUp { .. } => Some(Counted::Limit("reset_quota")),
             Self::TooManyEvents { .. } => Some(Counted::Limit("events")),
             Self::TooManyFollowers => Some(Counted::Limit("followers")),
             Self::TooManyStreams => Some(Counted::Limit("event_streams")),

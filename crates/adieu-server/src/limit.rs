@@ -278,7 +278,7 @@ fn pair(account: &Username, party: IpAddr) -> u64 {
     digest.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// The revocation quota of each client.
+/// The quota of each client for one kind of action.
 #[derive(Debug)]
 pub struct ClientQuotas {
     clock: Arc<dyn Clock>,
@@ -287,20 +287,20 @@ pub struct ClientQuotas {
 }
 
 impl ClientQuotas {
-    /// Creates quotas without any revocations counted.
+    /// Creates quotas of which nothing is used.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, hasher: RandomState::new(), used: Mutex::new(Expiring::new(MAX_ENTRIES)) }
     }
 
-    /// Counts `revocations` of a client against its `quota`.
+    /// Counts `number` actions of a client against its `quota`.
     ///
     /// # Errors
     /// [`RetryAfter`] if the quota would be exceeded; nothing is counted then.
-    pub fn take(&self, client: &ClientName, quota: Rate, revocations: usize) -> Result<(), RetryAfter> {
-        let revocations = u32::try_from(revocations).unwrap_or(u32::MAX);
+    pub fn take(&self, client: &ClientName, quota: Rate, number: usize) -> Result<(), RetryAfter> {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        take(&mut used, self.hasher.hash_one(client), quota, revocations, self.clock.moment().as_nanos())
+        take(&mut used, self.hasher.hash_one(client), quota, number, self.clock.moment().as_nanos())
     }
 }
 

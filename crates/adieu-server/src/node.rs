@@ -49,6 +49,8 @@ pub struct Node {
     pub limits: LoginLimits,
     /// The revocation quotas of clients.
     pub quotas: ClientQuotas,
+    /// The quotas of clients for tokens that reset passwords.
+    pub reset_quotas: ClientQuotas,
     /// The events of other issuers.
     pub events: Events,
     /// The other issuers whose tokens are accepted.
@@ -166,7 +168,7 @@ impl Node {
         if purpose == Purpose::Serve {
             limits.remember(accounts.store().known_addresses(clock.now(), MAX_ENTRIES).await?);
         }
-        let quotas = ClientQuotas::new(Arc::clone(&clock));
+        let [quotas, reset_quotas] = [(); 2].map(|()| ClientQuotas::new(Arc::clone(&clock)));
         let events = Events::new(&trusted, settings.event_quota, Arc::clone(&clock));
         let recorded = if purpose == Purpose::Serve { trusted.alias_claims() } else { Vec::new() };
         let aliases = Aliases::start(stores.aliases(), Arc::clone(&clock), recorded);
@@ -186,6 +188,7 @@ impl Node {
             sessions,
             limits,
             quotas,
+            reset_quotas,
             events,
             aliases,
             trusted: ArcSwap::from_pointee(trusted),

@@ -60,6 +60,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("login_attempts_per_address", r#""30 per 1h""#, "30 per 1h"),
     ("client_revocation_quota", r#""500 per 1m""#, "500 per 1m"),
     ("client_revocation_horizon", r#""31d""#, "31d"),
+    ("client_reset_quota", r#""20 per 1h""#, "20 per 1h"),
     ("event_quota", r#""100 per 1m""#, "100 per 1m"),
     (
         "webhook",

@@ -1,7 +1,7 @@
 //! Tokens that reset a forgotten password once: an application sends them to its users.
 //!
 //! 1. The store has only the hash of a token. A token is valid for [`VALID_FOR`], until it is used, replaced by a newer one,
-//!    the password changes, or the account is disabled or deleted.
+//!    the password changes, or the account is promoted, disabled or deleted.
 //! 2. Every invalid token is answered alike, whether its account exists or not.
 
 use std::{net::IpAddr, time::Duration};
@@ -9,7 +9,7 @@ use std::{net::IpAddr, time::Duration};
 use adieu::{Subject, session::Selection};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{Account, Accounts, Change, PasswordReset};
+use super::{Account, Accounts, Change, PasswordReset, Whose};
 use crate::{
     clients::{Secret, SecretHash},
     error::{ApiError, FieldErrors},
@@ -24,11 +24,12 @@ impl Accounts {
     /// Issues a token that resets the password of an account, in place of an earlier one.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] if there is no such account, or if it is disabled.
-    pub async fn issue_reset(&self, id: &Subject) -> Result<String, ApiError> {
+    /// [`ApiError::NotFound`] if there is no such account, if it is disabled, or if it is an administrator's and the token is not for
+    /// anyone.
+    pub async fn issue_reset(&self, id: &Subject, whose: Whose) -> Result<String, ApiError> {
         let secret = Secret::random()?;
         let reset = PasswordReset { secret: secret.hash(), expires_at: self.clock.now().plus(VALID_FOR) };
-        self.change(id, Change::IssueReset(reset)).await?;
+        self.change(id, Change::IssueReset(reset, whose)).await?;
         Ok(format!("{}.{}", URL_SAFE_NO_PAD.encode(id.as_str()), secret.expose()))
     }
 

@@ -287,8 +287,8 @@ pub enum Change {
     /// Requires that the password is changed before the next login.
     RequirePasswordChange,
     /// Issues a token that resets the password, in place of an earlier one. Does not apply to a disabled account. Every change
-    /// of the password, and disabling the account, make it void.
-    IssueReset(PasswordReset),
+    /// of the password, promoting and disabling the account make it void.
+    IssueReset(PasswordReset, Whose),
     /// Sets the password, if the account is not disabled and its token has this secret, which is then void.
     Reset(PasswordHash, SecretHash),
     /// Makes the account an administrator's.
@@ -301,6 +301,15 @@ pub enum Change {
     Enable,
     /// Deletes the account.
     Delete(LastAdmin),
+}
+
+/// Whose password a token resets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// That of any user.
+    Anyone,
+    /// That of a user who is no administrator; the change does not apply to others, also if the user is promoted concurrently.
+    User,
 }
 
 /// What the next login with a new password is for.
@@ -379,11 +388,13 @@ const OWN_PASSWORD: &str = "UPDATE account SET password = $1, password_version =
                             WHERE id = $2 AND password_version = $3";
 const REHASH: &str = "UPDATE account SET password = $1 WHERE id = $2 AND password_version = $3";
 const REQUIRE_PASSWORD_CHANGE: &str = "UPDATE account SET must_change_password = TRUE WHERE id = $1";
-const ISSUE_RESET: &str = "UPDATE account SET reset_secret = $1, reset_until = $2 WHERE id = $3 AND NOT is_disabled";
+const ISSUE_RESET: &str = "UPDATE account SET reset_secret = $1, reset_until = $2 WHERE id = $3 AND NOT is_disabled \
+                           AND ($4 OR NOT is_admin)";
 const RESET: &str = "UPDATE account SET password = $1, password_version = password_version + 1, \
                      must_change_password = FALSE, reset_secret = NULL, reset_until = NULL \
                      WHERE id = $2 AND reset_secret = $3 AND NOT is_disabled";
-const PROMOTE: &str = "UPDATE account SET is_admin = TRUE WHERE id = $1";
+/// A token that a client has issued must not reset the password of an administrator.
+const PROMOTE: &str = "UPDATE account SET is_admin = TRUE, reset_secret = NULL, reset_until = NULL WHERE id = $1";
 const ENABLE: &str = "UPDATE account SET is_disabled = FALSE WHERE id = $1";
 
 /// Changes that may take the last administrator away.

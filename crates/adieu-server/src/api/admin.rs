@@ -11,14 +11,16 @@ use super::{
     client::{Admin, Client, Id},
     docs,
     feed::{Wait, WaitParameters},
+    service::{Can, ResetPassword},
     view::{Message, Part, PartFields, SessionCursor, SessionList, SessionsEnded, UserDetails, Users, flag, id, time},
 };
 use crate::{
-    accounts::{Account, Filter, LastAdmin, NextLogin, RESET_VALID_FOR},
+    accounts::{Account, Filter, LastAdmin, NextLogin, RESET_VALID_FOR, Whose},
     audit::{self, Event},
     error::ApiError,
     input::{Fields, Query},
-    text::{NamePart, Password},
+    limit::RetryAfter,
+    text::{NamePart, Password, Username},
 };
 
 /// A change of an account by an administrator.
@@ -80,7 +82,7 @@ impl Api {
     /// # Errors
     /// [`ApiError::NotFound`] if there is no such user, or it is disabled.
     pub(super) async fn issue_reset(&self, id: &Subject, by: &Claims, client: &Client) -> Result<String, ApiError> {
-        let reset_token = self.node.accounts.issue_reset(id).await?;
+        let reset_token = self.node.accounts.issue_reset(id, Whose::Anyone).await?;
         audit::Entry::of(id).by(&by.subject).record(Event::ResetIssued, client.address).await;
         Ok(reset_token)
     }
@@ -295,7 +297,7 @@ pub(super) struct ResetToken {
 
 /// Issues a token with which a user sets a new password, for the application to send to the user.
 ///
-/// It is valid for an hour and once. A newer token, a change of the password, and disabling the user make it void. A disabled
+/// It is valid for an hour and once. A newer token, a change of the password, and promoting or disabling the user make it void. A disabled
 /// user is not found.
 #[utoipa::path(post, path = "/users/{id}/reset-token", tag = "Administration", security(("access" = [])),
     params(("id" = String, Path, description = "The user's id.")), responses(
@@ -309,6 +311,43 @@ pub(super) async fn issue_reset(
     Id(id): Id<Subject>,
 ) -> Result<Json<ResetToken>, ApiError> {
     let reset_token = api.issue_reset(&id, &token, &client).await?;
+    Ok(Json(ResetToken { reset_token, expires_in: RESET_VALID_FOR.as_secs() }))
+}
+
+/// Whose password is to be reset.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only describes the schema")]
+pub(super) struct ResetTokenRequest {
+    /// As the user logs in.
+    #[schema(example = "jose", min_length = 1)]
+    username: String,
+}
+
+/// Issues a token with which a user sets a new password, for a client that may `reset-password` to send to the user.
+///
+/// As `/users/{id}/reset-token` does. An administrator, a disabled user and a name that no user has are not found. The number is limited for each
+/// client (`client_reset_quota`).
+#[utoipa::path(post, path = "/password/reset-token", tag = "Service", security(("client" = [])),
+    request_body = ResetTokenRequest, responses(
+    (status = 200, description = "The token. Not to be cached.", body = ResetToken),
+    docs::BadRequest, docs::WrongClient, docs::MayNotReset, docs::NotFound, docs::TooLarge, docs::NotJson, docs::Invalid,
+    docs::ResetQuotaUsedUp, docs::Unavailable,
+))]
+pub(super) async fn issue_reset_for_client(
+    State(api): State<Api>,
+    AfterBody((service, client), mut fields): AfterBody<(Can<ResetPassword>, Client), Fields>,
+) -> Result<Json<ResetToken>, ApiError> {
+    let service = service.client;
+    let username = fields.required("username", |text| Username::new(&text));
+    let (username,) = fields.finish((username,))?;
+    // Counted whether there is such a user or not: a client must not find out all names.
+    let within = api.node.reset_quotas.take(&service.name, api.settings.client_reset_quota, 1);
+    within.map_err(|RetryAfter(retry_after)| ApiError::ResetQuotaUsedUp { retry_after })?;
+    let account = api.node.accounts.store().by_username(&username).await?.ok_or(ApiError::NotFound)?;
+    let reset_token = api.node.accounts.issue_reset(&account.id, Whose::User).await?;
+    let entry = audit::Entry { client: Some(service.name.clone()), ..audit::Entry::of(&account.id) };
+    entry.record(Event::ResetIssued, client.address).await;
     Ok(Json(ResetToken { reset_token, expires_in: RESET_VALID_FOR.as_secs() }))
 }
 

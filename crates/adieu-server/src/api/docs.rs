@@ -260,6 +260,9 @@ answers! {
         "not allowed" => {"code": 403, "message": "This client may not revoke.", "status": "Forbidden"},
         "everything" => {"code": 403, "message": "Only administrators may revoke everything.", "status": "Forbidden"},
     }
+    MayNotReset "403" "ErrorBody" "The client may not reset passwords." [] {
+        "not allowed" => {"code": 403, "message": "This client may not reset-password.", "status": "Forbidden"},
+    }
     MayNotFollow "403" "ErrorBody" "The client may not follow." [] {
         "not allowed" => {"code": 403, "message": "This client may not follow.", "status": "Forbidden"},
     }
@@ -313,6 +316,9 @@ answers! {
     }
     QuotaUsedUp "429" "ErrorBody" "The client has revoked as much as it may for now." ["Retry-After"] {
         "used up" => {"code": 429, "message": "This client has used up its quota of revocations. Try again later.", "status": "Too Many Requests"},
+    }
+    ResetQuotaUsedUp "429" "ErrorBody" "The client has issued as many tokens as it may for now." ["Retry-After"] {
+        "used up" => {"code": 429, "message": "This client has used up its quota of reset tokens. Try again later.", "status": "Too Many Requests"},
     }
     TooManyEvents "429" "ErrorBody" "This address or this issuer has sent too many events." ["Retry-After"] {
         "too many" => {"code": 429, "message": "Too many events. Try again later.", "status": "Too Many Requests"},

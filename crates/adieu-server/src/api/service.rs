@@ -68,6 +68,8 @@ capabilities! {
     Follow
     /// See [`Capability::Revoke`].
     Revoke
+    /// See [`Capability::ResetPassword`].
+    ResetPassword
 }
 
 impl Service {

@@ -28,12 +28,13 @@ pub(super) enum Command {
     Add {
         /// The name of the client: letters, digits, `.`, `_` and `-`
         name: ClientName,
-        /// The actions that the client may use, comma-separated: follow the feed, revoke, introspect tokens, or introspect access tokens only
+        /// The actions that the client may use, comma-separated: follow the feed, revoke, introspect tokens, introspect access tokens only, or
+        /// issue tokens that reset the passwords of users who are no administrators
         #[arg(
             long,
             required_unless_present = "backchannel_logout_uri",
             value_delimiter = ',',
-            value_name = "follow,revoke,introspect,introspect-access"
+            value_name = "follow,revoke,introspect,introspect-access,reset-password"
         )]
         capabilities: Vec<Capability>,
         #[command(flatten)]
@@ -53,7 +54,7 @@ pub(super) enum Command {
         /// Its name
         name: ClientName,
         /// The actions that the client may use from now on, comma-separated; without `revoke`, it has no limits either
-        #[arg(long, value_delimiter = ',', value_name = "follow,revoke,introspect,introspect-access")]
+        #[arg(long, value_delimiter = ',', value_name = "follow,revoke,introspect,introspect-access,reset-password")]
         capabilities: Vec<Capability>,
         #[command(flatten)]
         limits: OwnLimits,

@@ -15,7 +15,7 @@ use super::{
     prompt::{PasswordSource, confirm, phrase},
 };
 use crate::{
-    accounts::{Account, Invite, LastAdmin, MAX_INVITE_VALID_FOR, NextLogin, RESET_VALID_FOR, Role},
+    accounts::{Account, Invite, LastAdmin, MAX_INVITE_VALID_FOR, NextLogin, RESET_VALID_FOR, Role, Whose},
     audit::{Entry, Event},
     config::parse_duration,
     error::ApiError,
@@ -168,7 +168,11 @@ impl Arguments {
             Command::ResetToken(who) => {
                 let (node, account) = who.find(&settings).await?;
                 anyhow::ensure!(!account.is_disabled, "the user {} is disabled", account.username);
-                let token = node.accounts.issue_reset(&account.id).await.map_err(|error| plain(error, &account))?;
+                let token = node
+                    .accounts
+                    .issue_reset(&account.id, Whose::Anyone)
+                    .await
+                    .map_err(|error| plain(error, &account))?;
                 Entry::of(&account.id).record(Event::ResetIssued, None).await;
                 let object = json!({ "id": account.id, "reset_token": token, "expires_in": RESET_VALID_FOR.as_secs() });
                 output.result(&token, &object)?;

@@ -54,7 +54,7 @@ table! {
         trusted_issuer revocable_claims token_cookies send_cookies_from_every_site websocket_token allowed_origins
         access_lifetime refresh_lifetime session_lifetime rotation_grace max_sessions_per_user
         registration pages console min_password_length
-        login_attempts_per_account login_attempts_per_address client_revocation_quota client_revocation_horizon event_quota
+        login_attempts_per_account login_attempts_per_address client_revocation_quota client_revocation_horizon client_reset_quota event_quota
         max_body_bytes max_connections header_timeout keep_alive_timeout request_timeout shutdown_delay drain_timeout
         trusted_proxies webhook log_level audit_log;
     restart:

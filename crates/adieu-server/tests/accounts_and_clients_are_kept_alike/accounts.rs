@@ -4,7 +4,7 @@ use adieu::{Subject, time::Timestamp};
 use adieu_server::{
     accounts::{
         Account, AccountStore, Change, Direction, Filter, Invite, Invited, KnownAddress, LastAdmin, NextLogin, Order,
-        PasswordReset,
+        PasswordReset, Whose,
     },
     clients::SecretHash,
     password::PasswordHash,
@@ -427,7 +427,7 @@ async fn a_token_resets_a_password_once<P: Place>() {
     let secret = |text: &str| SecretHash::of(text);
     let issue = async |text: &str| {
         let reset = PasswordReset { secret: secret(text), expires_at: Timestamp::from_unix(1_900_000_000) };
-        let issued = here.change(&jose.id, Change::IssueReset(reset.clone())).await.unwrap();
+        let issued = here.change(&jose.id, Change::IssueReset(reset.clone(), Whose::Anyone)).await.unwrap();
         let found = here.by_id(&jose.id).await.unwrap().unwrap().reset;
         assert_eq!(found, issued.then_some(reset));
         issued
@@ -461,6 +461,18 @@ async fn a_token_resets_a_password_once<P: Place>() {
     assert!(issue("kept").await);
     assert!(here.change(&jose.id, Change::Rehash(hash(0), 5)).await.unwrap());
     assert!(reset("kept").await.unwrap(), "the password is the same");
+
+    // Of a user who becomes an administrator, none that a client may have issued is left, and none can be issued.
+    let of_client = async || {
+        let reset = PasswordReset { secret: secret("client"), expires_at: Timestamp::from_unix(1_900_000_000) };
+        there.change(&jose.id, Change::IssueReset(reset, Whose::User)).await.unwrap()
+    };
+    assert!(of_client().await);
+    assert!(here.change(&jose.id, Change::Promote).await.unwrap());
+    assert!(!reset("client").await.unwrap() && !of_client().await && !reset("client").await.unwrap());
+    assert!(issue("anyone").await && reset("anyone").await.unwrap());
+    let (issued, promoted) = tokio::join!(of_client(), here.change(&jose.id, Change::Demote(LastAdmin::MayGo)));
+    assert!(promoted.unwrap() && (issued || of_client().await), "a user again");
 }
 
 async fn the_last_administrator_stays<P: Place>() {

@@ -1,5 +1,6 @@
 //! Calls that only administrators may make.
 
+use adieu_server::clients::Capability;
 use insta::assert_snapshot;
 use serde_json::json;
 
@@ -14,7 +15,8 @@ async fn start() -> (TestApp, Tokens, Tokens) {
 #[tokio::test]
 async fn nobody_else_may() {
     let (app, jose, _) = start().await;
-    let for_others = ["/register", "/login", "/verify", "/introspect", "/global-token-revocation"];
+    let for_others =
+        ["/register", "/login", "/verify", "/introspect", "/global-token-revocation", "/password/reset-token"];
     let only_for_admins = crate::support::operations()
         .into_iter()
         .filter(|((_, path), statuses)| statuses.contains(&403) && !for_others.contains(&path.as_str()))
@@ -381,6 +383,46 @@ async fn a_user_who_has_forgotten_the_password_resets_it_with_a_token() {
     let gone = issue(&user).await;
     app.delete(&format!("/user/{user}")).token(&boss.access).send().await.is(200);
     reset(&gone, "again").await.reads(invalid);
+}
+
+#[tokio::test]
+async fn a_client_issues_tokens_that_reset_passwords_but_not_those_of_administrators() {
+    let app =
+        TestApp::with(&[("client_reset_quota", "6 per 1h")]).await.with_user("jose").await.with_admin("boss").await;
+    let (jose, boss) = (app.log_in("jose").await, app.log_in("boss").await);
+    let user = app.user_id(&jose);
+    let shop = app.client("shop", &[Capability::ResetPassword]).await;
+    let all_but_this = Capability::ALL.into_iter().filter(|capability| *capability != Capability::ResetPassword);
+    let other = app.client("other", &all_but_this.collect::<Vec<_>>()).await;
+    let issue =
+        |client, name: &str| app.post("/password/reset-token").by(client).json(json!({"username": name})).send();
+    let reset = |token: &str, password: &str| {
+        app.post("/password/reset").json(json!({"token": token, "new_password": password})).send()
+    };
+    assert_snapshot!(issue(&other, "jose").await, @r#"403 {"code":403,"message":"This client may not reset-password.","status":"Forbidden"}"#);
+    let by_token = app.post("/password/reset-token").token(&boss.access).json(json!({"username": "jose"}));
+    by_token.send().await.is(401);
+
+    let issued = issue(&shop, "jose").await;
+    issued.is(200);
+    assert_eq!((issued.json()["expires_in"].as_u64(), issued.header("cache-control")), (Some(3600), Some("no-store")));
+    reset(issued.json()["reset_token"].as_str().unwrap(), "mine").await.is(200);
+    app.verify(&jose.access).await.is_revoked();
+    for nobody in ["boss", "nobody"] {
+        issue(&shop, nobody).await.reads(r#"404 {"code":404,"status":"Not Found"}"#);
+    }
+    // One that was issued before is not one for an administrator's password either.
+    let before = issue(&shop, "jose").await.json()["reset_token"].as_str().unwrap().to_owned();
+    app.post(&format!("/users/{user}/promote")).token(&boss.access).send().await.is(200);
+    reset(&before, "theirs").await.is(422);
+    issue(&shop, "jose").await.is(404);
+    app.post(&format!("/users/{user}/demote")).token(&boss.access).send().await.is(200);
+    app.post(&format!("/users/{user}/disable")).token(&boss.access).send().await.is(200);
+    issue(&shop, "jose").await.is(404);
+    // Those that were not found count too.
+    let refused = issue(&shop, "jose").await;
+    assert_snapshot!(refused, @r#"429 {"code":429,"message":"This client has used up its quota of reset tokens. Try again later.","status":"Too Many Requests"}"#);
+    assert!(refused.header("retry-after").is_some());
 }
 
 /// A time that could not be written is written with the next ones.

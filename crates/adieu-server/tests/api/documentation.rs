@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use adieu_server::{
-    accounts::Invite,
+    accounts::{Invite, Whose},
     clients::{Capability, SecretHash},
 };
 use reqwest::Method;
@@ -70,6 +70,7 @@ fn the_routes_are_these() {
     /password POST
     /password/change POST
     /password/reset POST
+    /password/reset-token POST
     /readyz GET
     /refresh POST
     /register POST
@@ -147,6 +148,7 @@ async fn each_documented_status_can_be_had() {
         ("login_attempts_per_account", "1 per 1h"),
         ("login_attempts_per_address", "4 per 1h"),
         ("client_revocation_quota", "1 per 1h"),
+        ("client_reset_quota", "2 per 1h"),
         ("trusted_issuer", "[{ name = 'shop', jwks_url = 'http://127.0.0.1:9/jwks.json' }]"),
     ];
     let app = TestApp::with(&settings).await.with_user("jose").await.with_admin("boss").await;
@@ -163,7 +165,7 @@ async fn each_documented_status_can_be_had() {
     // A change of the password would make it void.
     let third = TestApp::with(&settings).await.with_user("ana").await;
     let id = third.claims(&third.log_in("ana").await).subject;
-    let token = third.node.accounts.issue_reset(&id).await.unwrap();
+    let token = third.node.accounts.issue_reset(&id, Whose::Anyone).await.unwrap();
     let done = third.post("/password/reset").json(json!({"token": token, "new_password": "1"})).send().await;
     provoked(&mut missing, "POST", "/password/reset", done.status);
     for (path, body) in [
@@ -323,6 +325,19 @@ async fn each_documented_status_can_be_had() {
         let revoked = app.post("/revocations").by(&client).json(json!({"token_id": "x"})).send().await;
         provoked(&mut missing, "POST", "/revocations", revoked.status);
     }
+    let reset_token = || app.post("/password/reset-token");
+    for call in [
+        reset_token().by(&client).json(json!({"username": "jose"})),
+        reset_token().by(&client).json(json!({"username": "boss"})),
+        reset_token().by(&client).json(json!({"username": "jose"})),
+        reset_token().by(&client).json(json!({})),
+        reset_token().by(&client).json(long()),
+        reset_token().by(&client).unlabelled("x"),
+        reset_token().by(&client).text("{"),
+        reset_token().by(&other).json(json!({"username": "jose"})),
+    ] {
+        provoked(&mut missing, "POST", "/password/reset-token", call.send().await.status);
+    }
     for path in ["/aliases", "/aliases/remove"] {
         provoked(&mut missing, "POST", path, app.post(path).by(&client).json(alias()).send().await.status);
     }
@@ -338,6 +353,8 @@ async fn each_documented_status_can_be_had() {
                     call().text("{")
                 }
                 400 => call().token("x").token("y"),
+                // For clients, which no token is.
+                403 | 415 if template == "/password/reset-token" => continue,
                 204 => call().token(&jose.access),
                 401 if ["/login", "/password/change"].contains(&&*template) => continue,
                 401 => call(),
@@ -462,6 +479,7 @@ fn the_document_is_as_strict_as_the_server() {
         "PasswordChange",
         "PasswordReplacement",
         "PasswordResetRequest",
+        "ResetTokenRequest",
         "NewPassword",
         "RevocationItem",
         "RevocationItems",

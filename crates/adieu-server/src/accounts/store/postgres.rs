@@ -11,7 +11,7 @@ use super::{
     ADD_INVITE, Account, AccountStore, BY_ID, BY_USERNAME, Change, Direction, ENABLE, FORGET_ADDRESSES, FORGET_INVITES,
     Filter, INVITE, INVITES, ISSUE_RESET, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin,
     OWN_PASSWORD, Order, PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE,
-    REQUIRE_PASSWORD_CHANGE, RESET, USE_INVITE, columns, list, lists, loss, to_seconds,
+    REQUIRE_PASSWORD_CHANGE, RESET, USE_INVITE, Whose, columns, list, lists, loss, to_seconds,
 };
 use crate::{
     clients::SecretHash,
@@ -166,8 +166,9 @@ impl AccountStore for Postgres {
             }
             Change::Rehash(password, version) => sqlx::query(REHASH).bind(password.as_str()).bind(id).bind(version),
             Change::RequirePasswordChange => sqlx::query(REQUIRE_PASSWORD_CHANGE).bind(id),
-            Change::IssueReset(PasswordReset { secret, expires_at }) => {
-                sqlx::query(ISSUE_RESET).bind(secret.to_text()).bind(to_seconds(*expires_at)).bind(id)
+            Change::IssueReset(PasswordReset { secret, expires_at }, whose) => {
+                let issue = sqlx::query(ISSUE_RESET).bind(secret.to_text()).bind(to_seconds(*expires_at)).bind(id);
+                issue.bind(*whose == Whose::Anyone)
             }
             Change::Reset(password, secret) => {
                 sqlx::query(RESET).bind(password.as_str()).bind(id).bind(secret.to_text())

@@ -11,7 +11,7 @@ use super::{
     ADD_INVITE, Account, AccountStore, BY_ID, BY_USERNAME, Change, Direction, ENABLE, FORGET_ADDRESSES, FORGET_INVITES,
     Filter, INVITE, INVITES, ISSUE_RESET, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin,
     OWN_PASSWORD, Order, PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE,
-    REQUIRE_PASSWORD_CHANGE, RESET, USE_INVITE, columns, list, lists, loss,
+    REQUIRE_PASSWORD_CHANGE, RESET, USE_INVITE, Whose, columns, list, lists, loss,
 };
 use crate::{
     clients::SecretHash,
@@ -184,8 +184,9 @@ impl AccountStore for Sqlite {
                     prepare(REHASH)?.execute(params![password.as_str(), id, version])?
                 }
                 Change::RequirePasswordChange => prepare(REQUIRE_PASSWORD_CHANGE)?.execute([id])?,
-                Change::IssueReset(PasswordReset { secret, expires_at }) => {
-                    prepare(ISSUE_RESET)?.execute(params![secret.to_text(), expires_at.as_unix(), id])?
+                Change::IssueReset(PasswordReset { secret, expires_at }, whose) => {
+                    let of_anyone = *whose == Whose::Anyone;
+                    prepare(ISSUE_RESET)?.execute(params![secret.to_text(), expires_at.as_unix(), id, of_anyone])?
                 }
                 Change::Reset(password, secret) => {
                     prepare(RESET)?.execute(params![password.as_str(), id, secret.to_text()])?

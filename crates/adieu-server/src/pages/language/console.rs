@@ -138,6 +138,7 @@ pub(crate) struct ConsoleMessages {
     pub(crate) can_revoke: &'static str,
     pub(crate) can_introspect: &'static str,
     pub(crate) can_introspect_access: &'static str,
+    pub(crate) can_reset_password: &'static str,
     pub(crate) effect_client_add: &'static str,
     pub(crate) effect_client_change: &'static str,
     pub(crate) effect_rotate_secret: &'static str,

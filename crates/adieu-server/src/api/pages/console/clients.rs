@@ -234,6 +234,7 @@ const fn meaning(capability: Capability, c: &ConsoleMessages) -> &'static str {
         Capability::Revoke => c.can_revoke,
         Capability::Introspect => c.can_introspect,
         Capability::IntrospectAccess => c.can_introspect_access,
+        Capability::ResetPassword => c.can_reset_password,
     }
 }
 

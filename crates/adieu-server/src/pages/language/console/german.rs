@@ -127,6 +127,7 @@ pub(in super::super) static GERMAN: ConsoleMessages = ConsoleMessages {
     can_revoke: "widerruft Token, Sitzungen und Benutzer",
     can_introspect: "fragt nach allen Token, auch Refresh-Token",
     can_introspect_access: "fragt nach Access-Token",
+    can_reset_password: "gibt Token aus, die Passwörter zurücksetzen",
     effect_client_add: "Wer das Geheimnis hat, darf das. Es wird einmal gezeigt.",
     effect_client_change: "Laufende Server wenden das binnen einer Sekunde an.",
     effect_rotate_secret: "Laufende Server lehnen das alte Geheimnis binnen einer Sekunde ab. Das neue wird einmal gezeigt. Bis der Dienst es hat, scheitern seine Anfragen.",
