@@ -71,7 +71,7 @@ use self::{
 };
 use crate::{
     address::TrustedProxies, clients::Clients, config::Settings, error::ApiError, feed::Feed, metrics::Metrics,
-    node::Node,
+    node::Node, traces::Traces,
 };
 
 /// The state that handlers share.
@@ -133,8 +133,10 @@ struct Routes {
 }
 
 impl ApiService {
-    fn new(router: Router, verdicts: Verdicts, settings: &Settings, metrics: Arc<Metrics>) -> Self {
+    fn new(router: Router, verdicts: Verdicts, settings: &Settings, metrics: Arc<Metrics>, traces: Traces) -> Self {
+        let scheme = if settings.tls_certificate.is_some() { "https" } else { "http" };
         let middleware = Middleware::new(metrics, settings.request_timeout).with_origins(Origins::new(settings));
+        let middleware = middleware.with_traces(traces, scheme);
         let router = router
             .fallback(async || ApiError::NotFound)
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
@@ -179,6 +181,7 @@ where
 /// Fails if the settings of cookies are invalid.
 pub fn router(node: Arc<Node>, settings: Settings) -> Result<ApiService, adieu::Error> {
     let (sources, metrics) = (Sources::new(&settings), Arc::clone(&node.metrics));
+    let traces = node.traces.clone();
     let guard = sources.guarded(Guard::from_sessions(&node.sessions))?;
     let issuer = node.sessions.issuer().clone();
     let verdicts = Verdicts::new(guard.clone(), sources, issuer, Arc::clone(&node.clock)).recording(Arc::clone(&node));
@@ -196,7 +199,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<ApiService, adieu::
         .merge(pages)
         // By default the page would show a badge from a validator on the network.
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")));
-    Ok(ApiService::new(router, verdicts, &settings, metrics))
+    Ok(ApiService::new(router, verdicts, &settings, metrics, traces))
 }
 
 /// Returns the OpenAPI document of the routes.

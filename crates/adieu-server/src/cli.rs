@@ -289,6 +289,7 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
         };
         let drained = serve(listeners, router, Arc::clone(&bounds), stop).await;
         drop(watching);
+        relay.traces.end().await;
         metrics.end().await?;
         tracing::info!(abandoned = drained.abandoned, "stopped");
         return Ok(());

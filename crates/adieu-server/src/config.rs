@@ -38,7 +38,7 @@ pub use reload::Reloaded;
 use reload::is_reloadable;
 use table::tables;
 pub(crate) use value::stale_policy;
-pub use value::{LogFormat, Rate, Registration, RevocableClaims, TokenCookies, WebSocketToken};
+pub use value::{CollectorUrl, LogFormat, Rate, Ratio, Registration, RevocableClaims, TokenCookies, WebSocketToken};
 use value::{Value as _, text};
 pub use webhook::Webhook;
 
@@ -385,6 +385,15 @@ pub struct Settings {
     /// The format of the log on standard error: "text", or "json" (one object a line).
     #[config(env = "ADIEU_LOG_FORMAT", default = "text", deserialize_with = text)]
     pub log_format: LogFormat,
+
+    /// The URL of a collector of traces that speaks OTLP over HTTP (port 4318), such as "http://127.0.0.1:4318"; `/v1/traces` is
+    /// appended. With it, each request is a span, which continues the trace of the caller (`traceparent`). Not set: no traces.
+    #[config(env = "ADIEU_OTLP_ENDPOINT", deserialize_with = text)]
+    pub otlp_endpoint: Option<CollectorUrl>,
+
+    /// Of the traces that begin at this server, the part that is sampled, from 0 to 1. The trace of a caller is sampled as the caller says.
+    #[config(env = "ADIEU_OTLP_SAMPLE_RATIO", default = "1", deserialize_with = text)]
+    pub otlp_sample_ratio: Ratio,
 
     /// The minimum level of log messages: "error", "warn", "info", "debug" or "trace".
     #[config(env = "ADIEU_LOG_LEVEL", default = "info", deserialize_with = text)]

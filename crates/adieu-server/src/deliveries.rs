@@ -43,7 +43,10 @@ pub(crate) use administration::{DeliveryState, Skipped, replay, skip};
 pub use receiver::{Receiver, check_backchannel_logout, name_of_client};
 pub use store::{Delivery, DeliveryStore, Holder, is_migrated, is_migrated_postgres, migrate, migrate_postgres};
 
-use crate::clients::{BackchannelLogout, ClientName, Clients, MAX_AGE};
+use crate::{
+    clients::{BackchannelLogout, ClientName, Clients, MAX_AGE},
+    traces::Traces,
+};
 use receiver::Failure;
 
 /// For how long a node remains the holder of a receiver if it stops without a word.
@@ -127,6 +130,8 @@ pub struct Source {
     pub clock: Arc<dyn Clock>,
     /// Counts the attempts.
     pub attempts: Attempts,
+    /// The spans of the attempts.
+    pub(crate) traces: Traces,
     /// The clients, of which those with a [`backchannel_logout`](crate::clients::Client::backchannel_logout) are receivers.
     pub clients: Clients,
     /// The sessions whose keys sign logout tokens.
@@ -238,6 +243,7 @@ impl Source {
             log: Arc::clone(&self.log),
             clock: Arc::clone(&self.clock),
             attempts: self.attempts.clone(),
+            traces: self.traces.clone(),
         };
         let mut applied = self.applied.clone();
         async move {
@@ -261,6 +267,7 @@ struct Task {
     log: Arc<dyn RevocationLog>,
     clock: Arc<dyn Clock>,
     attempts: Attempts,
+    traces: Traces,
 }
 
 /// The attempts at the next message of a receiver.
@@ -313,7 +320,7 @@ impl Task {
         let page = self.log.read(delivery.cursor.as_ref(), WAIT).await?;
         for (id, revocation) in self.messages(&page, delivery.delivered.as_deref()) {
             let now = self.clock.now();
-            let sent = self.receiver.send(&id, revocation, now).await;
+            let sent = self.receiver.send(&id, revocation, now, &self.traces).await;
             self.attempts.count(name, if sent.is_ok() { "delivered" } else { "failed" });
             match sent {
                 Ok(()) => {

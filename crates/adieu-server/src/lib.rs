@@ -43,3 +43,4 @@ mod secret_file;
 mod shares;
 pub mod store;
 pub mod text;
+mod traces;

@@ -52,6 +52,7 @@ use crate::{
     measurement::{ClientLabels, count, put},
     password::Hasher,
     store::Stores,
+    traces::Traces,
 };
 
 /// The prefix of the metrics that only this server has.
@@ -295,6 +296,16 @@ impl Metrics {
         let registry = self.registry.sub_registry_with_prefix(PREFIX);
         registry.register("aliases_recorded", "Aliases in tokens that were written to the store", aliases.recorded);
         registry.register("aliases_dropped", "Aliases in tokens for which the queue was full", aliases.dropped);
+        self
+    }
+
+    /// Adds the counts of spans, if there are traces.
+    pub(crate) fn with_traces(mut self, traces: &Traces) -> Self {
+        if let Some(counters) = traces.counters() {
+            let registry = self.registry.sub_registry_with_prefix(PREFIX);
+            registry.register("trace_spans_exported", "Spans that the collector has accepted", counters.exported);
+            registry.register("trace_spans_dropped", "Spans that were lost", counters.dropped);
+        }
         self
     }
 

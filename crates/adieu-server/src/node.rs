@@ -27,6 +27,7 @@ use crate::{
     password::Hasher,
     shares::Shares,
     store::{Stores, address},
+    traces::Traces,
 };
 
 /// How many streams of session events a user may have at the same time.
@@ -63,6 +64,8 @@ pub struct Node {
     pub aliases: Aliases,
     /// The metrics of this server.
     pub metrics: Arc<Metrics>,
+    /// The traces of this server.
+    pub(crate) traces: Traces,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Whether the node is shutting down and should get no more requests.
@@ -181,6 +184,8 @@ impl Node {
         let metrics = metrics.with_clients(clients.clone(), Arc::clone(&settings));
         let metrics = metrics.with_followers(feed.clone(), core.applied()).with_hasher(hasher);
         let metrics = metrics.with_aliases(aliases.counters());
+        let traces = if purpose == Purpose::Serve { Traces::start(&settings.load())? } else { Traces::default() };
+        let metrics = metrics.with_traces(&traces);
         let metrics = Arc::new(metrics.with_stores(stores.clone()));
         let is_leaving = watch::Sender::new(false);
         Ok(Self {
@@ -195,6 +200,7 @@ impl Node {
             settings,
             streams: Shares::at_most(MAX_STREAMS),
             metrics,
+            traces,
             accounts,
             clients,
             feed,
@@ -219,6 +225,7 @@ impl Node {
             is_shared: self.stores.membership().is_some(),
             clock: Arc::clone(&self.clock),
             attempts: self.metrics.deliveries.clone(),
+            traces: self.traces.clone(),
             clients: self.clients.clone(),
             sessions: Arc::clone(&self.sessions),
         }
@@ -226,7 +233,7 @@ impl Node {
 
     /// Writes data that is only in memory, and leaves the store as one complete file. Failures are logged; no guarantee depends on it.
     pub async fn close(&self) {
-        self.feed.leave().await;
+        tokio::join!(self.feed.leave(), self.traces.end());
         let written = self.sessions.flush_last_seen().await.and(self.accounts.flush_last_logins().await);
         let written = written.and(self.aliases.flush().await);
         if let Err(error) = written.and(self.stores.close().await) {

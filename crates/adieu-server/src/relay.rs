@@ -16,11 +16,14 @@ use adieu::{
     time::{Clock, SystemClock, Timestamp},
     token::{KeySet, Verifier},
 };
-use adieu_client::{Remote, Service, ServiceBuilder, transport::Http};
+use adieu_client::{
+    Remote, Service, ServiceBuilder,
+    transport::{Http, Transport},
+};
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use axum::http::{HeaderMap, HeaderValue, Response, header};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, header};
 use secrecy::SecretString;
 use tokio::{
     sync::watch,
@@ -37,6 +40,7 @@ use crate::{
     listen::chain_valid_until,
     metrics::Metrics,
     store::Stores,
+    traces::Traces,
 };
 
 /// How often to check for expired leases.
@@ -63,6 +67,8 @@ pub struct Relay {
     pub issuer: Issuer,
     /// The metrics of this server.
     pub metrics: Arc<Metrics>,
+    /// The traces of this server.
+    pub(crate) traces: Traces,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Whether the relay is shutting down and should get no more requests.
@@ -95,7 +101,9 @@ impl Relay {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let max_staleness = settings.max_staleness;
         let issuer = Issuer::new(&settings.issuer)?;
-        let mut service = service_of(settings, url)?.with_clock(Arc::clone(&clock));
+        let traces = Traces::start(settings)?;
+        let to_node = Traced { transport: transport(settings)?, traces: traces.clone() };
+        let mut service = service_of(settings, url)?.with_clock(Arc::clone(&clock)).with_transport(Arc::new(to_node));
         let trusted = Trusted::new(settings, &Trusted::default())?;
         for decoder in trusted.decoders() {
             service = service.with_issuer(decoder);
@@ -113,12 +121,14 @@ impl Relay {
         let service = service.start_reading(Arc::new(through), remote)?;
         let verifier = Arc::clone(service.verifier());
         let metrics = Metrics::new(Arc::clone(&verifier), None, None);
+        let metrics = metrics.with_traces(&traces);
         let settings = settings.clone();
         let metrics = metrics.with_follow_certificate(move || certificate_valid_until(&settings).ok().flatten());
         let metrics = Arc::new(metrics.with_followers(feed.clone(), service.applied()));
         Ok(Self {
             verifier,
             metrics,
+            traces,
             feed,
             clients,
             issuer,
@@ -300,6 +310,25 @@ async fn report_applied(remote: Arc<Remote>, mut progress: Progress, mut own: wa
             () = sleep(POLL_INTERVAL) => {}
         }
         sleep(BATCH_WINDOW + Duration::from_micros(10) * count).await;
+    }
+}
+
+/// Sends requests to the node as spans, whose context they carry.
+#[derive(Debug)]
+struct Traced {
+    transport: Http,
+    traces: Traces,
+}
+
+#[async_trait]
+impl Transport for Traced {
+    async fn send(&self, mut request: Request<Vec<u8>>, max_body: usize) -> Result<Response<Vec<u8>>, Error> {
+        let Some(span) = self.traces.to_another() else { return self.transport.send(request, max_body).await };
+        span.context().put(request.headers_mut());
+        let (method, host) = (request.method().clone(), request.uri().host().unwrap_or_default().to_owned());
+        let sent = self.transport.send(request, max_body).await;
+        span.of_answer(&method, &host, sent.as_ref().ok().map(|answer| answer.status().as_u16()));
+        sent
     }
 }
 

@@ -77,6 +77,8 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("drain_timeout", r#""1s""#, "1s"),
     ("trusted_proxies", r#"["10.0.0.0/8", "::1/128", "unix:"]"#, "10.0.0.0/8, ::1/128, unix:"),
     ("log_format", r#""json""#, "json"),
+    ("otlp_endpoint", r#""http://127.0.0.1:4318""#, "http://127.0.0.1:4318"),
+    ("otlp_sample_ratio", "0.25", "0.25"),
     ("log_level", r#""debug""#, "debug"),
     ("audit_log", r#""/var/log/adieu-audit.jsonl""#, "/var/log/adieu-audit.jsonl"),
 ];
@@ -174,8 +176,8 @@ fn the_sample_says_the_defaults() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 22,
-        "all but the twenty-two without a default:\n{uncommented}"
+        uncommented.lines().count() >= OTHER_VALUES.len() - 23,
+        "all but the twenty-three without a default:\n{uncommented}"
     );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }

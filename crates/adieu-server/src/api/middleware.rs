@@ -23,7 +23,11 @@ use hyper::body::Body as _;
 use tower::{Layer, Service};
 
 use super::{origins::Origins, time_limit};
-use crate::{error::ApiError, metrics::Metrics};
+use crate::{
+    error::ApiError,
+    metrics::Metrics,
+    traces::{self, Traces},
+};
 
 /// The target of the line that each request gets in the log.
 pub(crate) const REQUEST_LOG_TARGET: &str = "adieu::request";
@@ -46,7 +50,7 @@ const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; fr
 ///
 /// 1. Every request gets one response, which is counted by method, route and status. It also gets a line in the log, with its duration.
 ///    The durations of requests of machines are in no metric: these are answered from memory, or wait on purpose.
-///    No line has a header, a body, a query, or a path, which may contain ids.
+///    No line has a header, a body, a query, or a path, which may contain ids. With a collector of traces, it is a span.
 /// 2. A panic, in the call of the handler or in its future, becomes a 500 without details, which is counted and logged like any other
 ///    response.
 /// 3. A request whose host is missing or ambiguous is rejected (RFC 9112 §3.2) and reaches no handler.
@@ -59,6 +63,9 @@ pub(super) struct Middleware {
     metrics: Arc<Metrics>,
     request_timeout: Duration,
     origins: Arc<Origins>,
+    traces: Traces,
+    /// The scheme of URLs of TCP addresses.
+    scheme: &'static str,
 }
 
 /// How often a route is called, which decides the level of its lines in the log.
@@ -70,12 +77,17 @@ enum Caller {
 
 impl Middleware {
     pub(super) fn new(metrics: Arc<Metrics>, request_timeout: Duration) -> Self {
-        Self { metrics, request_timeout, origins: Arc::default() }
+        Self { metrics, request_timeout, origins: Arc::default(), traces: Traces::default(), scheme: "http" }
     }
 
     /// Lets pages of these origins use the routes.
     pub(super) fn with_origins(self, origins: Origins) -> Self {
         Self { origins: Arc::new(origins), ..self }
+    }
+
+    /// Makes a span of each request.
+    pub(super) fn with_traces(self, traces: Traces, scheme: &'static str) -> Self {
+        Self { traces, scheme, ..self }
     }
 
     /// Answers a request of a machine with `handler`, without a time limit: `handler` must not wait for anything.
@@ -98,22 +110,27 @@ impl Middleware {
         let started = Instant::now();
         let method = request.method().clone();
         let is_page = request.uri().path().starts_with("/docs");
+        let span = self.traces.of_request(request.headers(), caller == Caller::Any);
         let mut response = match has_host(&request) {
-            true => caught(request, handler).await,
+            true => traces::within(span.as_ref(), caught(request, handler)).await,
             false => ApiError::BadRequest("Send one valid Host header.".into()).into_response(),
         };
         restrict(response.headers_mut(), is_page);
         let status = response.status().as_u16();
         let rejection = response.extensions().get().copied();
         let duration_us = || started.elapsed().as_micros();
+        let trace_id = span.as_ref().map(|span| tracing::field::display(span.context().trace()));
         match caller {
             Caller::Machine => {
-                tracing::debug!(target: REQUEST_LOG_TARGET, %method, route = &*route, status, duration_us = duration_us(), "answered");
+                tracing::debug!(target: REQUEST_LOG_TARGET, %method, route = &*route, status, duration_us = duration_us(), trace_id, "answered");
             }
             Caller::Any => {
-                tracing::info!(target: REQUEST_LOG_TARGET, %method, route = &*route, status, duration_us = duration_us(), "answered");
+                tracing::info!(target: REQUEST_LOG_TARGET, %method, route = &*route, status, duration_us = duration_us(), trace_id, "answered");
                 self.metrics.took(&method, &route, started.elapsed());
             }
+        }
+        if let Some(span) = span {
+            span.of_request(&method, &route, self.scheme, status);
         }
         self.metrics.answered(&method, route, status, rejection);
         response

@@ -65,7 +65,7 @@ impl FromRef<RelayApi> for Feed {
 /// Fails if the settings of cookies are invalid.
 pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Result<ApiService, adieu::Error> {
     let (guard, metrics) = (Guard::from_verifier(Arc::clone(&relay.verifier)), Arc::clone(&relay.metrics));
-    let sources = Sources::new(settings);
+    let (sources, traces) = (Sources::new(settings), relay.traces.clone());
     let verdicts =
         Verdicts::new(sources.guarded(guard.clone())?, sources, relay.issuer.clone(), Arc::clone(&relay.clock));
     let max_body_bytes = settings.max_body_bytes.get();
@@ -77,7 +77,7 @@ pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Result<ApiService
         .route("/readyz", get(readyz))
         .route("/.well-known/jwks.json", get(keys))
         .with_state(RelayApi(Arc::new(Shared { relay, guard })));
-    Ok(ApiService::new(router, verdicts, settings, metrics))
+    Ok(ApiService::new(router, verdicts, settings, metrics, traces))
 }
 
 /// Revokes at the node that the relay follows. That node validates the body.

@@ -62,7 +62,7 @@ table! {
         data high_water_file store revocations allow_weaker_durability
         issuer audience token_cache_entries leeway
         max_staleness stale_policy follow follow_client follow_secret_file follow_ca follow_certificate follow_key
-        hashing_threads hashing_queue start_timeout log_format;
+        hashing_threads hashing_queue start_timeout log_format otlp_endpoint otlp_sample_ratio;
 }
 
 /// Returns whether a reload applies a change of this setting.

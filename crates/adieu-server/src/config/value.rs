@@ -46,6 +46,10 @@ impl<'de> Visitor<'de> for TextVisitor {
         Ok(value.to_string())
     }
 
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
         Ok(number.to_string())
     }
@@ -104,6 +108,58 @@ impl Value for NonZeroUsize {
 
     fn read(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+}
+
+/// A part of a whole.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratio(f64);
+
+impl Ratio {
+    /// Returns this part of a whole.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "a ratio is not exact"
+    )]
+    pub fn of(self, whole: u64) -> u64 {
+        (self.0 * whole as f64) as u64
+    }
+}
+
+impl Value for Ratio {
+    const WANTED: &'static str = r#"a number from 0 to 1, such as "0.1""#;
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio)).map(Self)
+    }
+}
+
+impl Value for CollectorUrl {
+    const WANTED: &'static str = r#"the URL of a collector without credentials, such as "http://127.0.0.1:4318""#;
+    // It may have credentials by mistake.
+    const HOLDS_A_SECRET: bool = true;
+
+    fn read(text: &str) -> Option<Self> {
+        let url = reqwest::Url::parse(text).ok()?;
+        let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
+        let is_plain =
+            url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+        (is_http && is_plain).then(|| Self(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+/// The URL of a collector of traces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectorUrl(String);
+
+impl CollectorUrl {
+    /// Returns the URL for traces.
+    #[must_use]
+    pub fn traces(&self) -> String {
+        format!("{}/v1/traces", self.0)
     }
 }
 

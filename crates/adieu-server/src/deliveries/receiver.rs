@@ -15,7 +15,7 @@ use adieu::{
 use adieu_events::WebhookSecrets;
 use anyhow::{Context as _, bail, ensure};
 use reqwest::{
-    Client, RequestBuilder, Response, StatusCode, Url,
+    Client, Method, RequestBuilder, Response, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 
@@ -24,6 +24,7 @@ use crate::{
     clients::{self, BackchannelLogout, ClientName},
     config::{Settings, Webhook},
     secret_file,
+    traces::Traces,
 };
 
 /// The longest delay that a receiver may ask for.
@@ -120,10 +121,27 @@ impl Receiver {
     }
 
     /// Sends the message about a revocation once. The message is new for each attempt, but for its id.
-    pub(super) async fn send(&self, id: &str, revocation: &Revocation, now: Timestamp) -> Result<(), Failure> {
-        let request = self.request(id, revocation, now).map_err(|error| Failure::because(error.into()))?;
+    pub(super) async fn send(
+        &self,
+        id: &str,
+        revocation: &Revocation,
+        now: Timestamp,
+        traces: &Traces,
+    ) -> Result<(), Failure> {
+        let mut request = self.request(id, revocation, now).map_err(|error| Failure::because(error.into()))?;
+        let span = traces.to_another();
+        if let Some(span) = &span {
+            let mut headers = HeaderMap::new();
+            span.context().put(&mut headers);
+            request = request.headers(headers);
+        }
         // Nothing of the body of the answer is read.
-        match request.send().await {
+        let sent = request.send().await;
+        if let Some(span) = span {
+            let status = sent.as_ref().ok().map(|answer| answer.status().as_u16());
+            span.of_answer(&Method::POST, self.url.host_str().unwrap_or_default(), status);
+        }
+        match sent {
             Ok(answer) if self.is_success(answer.status()) => Ok(()),
             Ok(answer) => Err(self.failure(&answer, now)),
             Err(error) => Err(Failure::because(error.without_url().into())),

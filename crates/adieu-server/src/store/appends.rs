@@ -17,6 +17,8 @@ use adieu::{
 use async_trait::async_trait;
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
+use crate::traces;
+
 /// The upper bounds of the histogram: a fast disk syncs in a tenth of a millisecond, and callers give up after some seconds.
 const DURATIONS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -44,7 +46,7 @@ impl AppendMetrics {
         has_appended: impl FnOnce(&T) -> bool,
     ) -> Result<T, Error> {
         let started = Instant::now();
-        let output = call.await?;
+        let output = traces::of_commit(call).await?;
         if has_appended(&output) {
             self.durations.observe(started.elapsed().as_secs_f64());
         }
@@ -96,7 +98,7 @@ impl<S: Store> RevocationLog for MeasuredStore<S> {
 #[async_trait]
 impl<S: Store> SessionStore for MeasuredStore<S> {
     async fn create(&self, session: Session) -> Result<(), Error> {
-        self.store.create(session).await
+        traces::of_commit(self.store.create(session)).await
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {

@@ -2,6 +2,7 @@
 
 mod json_log;
 mod status;
+mod traces;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -78,7 +79,7 @@ async fn busy_node() -> Adieu {
     // Nothing listens there.
     let (url, file) = ("http://127.0.0.1:1", secret.display());
     let webhook = format!(r#"[{{ name = "shop", url = "{url}", secret_file = "{file}", allow_private = true }}]"#);
-    let node = node.with("ADIEU_WEBHOOK", webhook);
+    let node = node.with("ADIEU_WEBHOOK", webhook).with("ADIEU_OTLP_ENDPOINT", url);
     let (node, [shop]) = node.with_metrics().start_with_clients(["shop"]).await;
     node.register("jose").await;
     assert_eq!(node.verify("x").await.0, 401);
