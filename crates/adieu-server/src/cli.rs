@@ -24,6 +24,7 @@ mod on_store;
 mod output;
 mod progress;
 mod prompt;
+mod relay;
 mod revoke;
 mod session;
 mod settings;
@@ -69,7 +70,7 @@ use crate::{
     logging::{self, Logging},
     metrics::{self, Metrics},
     node::Node,
-    relay::{self, Relay},
+    relay::{Relay, followed},
 };
 #[cfg(unix)]
 use crate::{
@@ -102,6 +103,8 @@ pub struct Arguments {
 enum Command {
     /// Start the server; the default without a command
     Serve(Flags),
+    /// Start a relay, for example beside a service: it follows a node, answers /verify for it, and can be followed
+    Relay(relay::Arguments),
     /// Add, list, change, delete, import and export users
     User(user::Arguments),
     /// Add, list, change and remove the services that follow, revoke and introspect
@@ -185,16 +188,9 @@ impl Command {
         match self {
             Self::Serve(flags) => {
                 let settings = Settings::load(&flags, std::env::vars_os())?;
-                let trail = Trail::new(settings.audit_log.clone(), Via::Server);
-                let logging = Arc::new(logging::start(settings.log_format, settings.log_level, trail));
-                let process = Process { flags, logging, descriptors: raise_descriptor_limit() };
-                tokio::runtime::Builder::new_multi_thread()
-                    .enable_all()
-                    .build()
-                    .context("the runtime could not be started")?
-                    .block_on(start(process, settings))?;
-                Ok(ExitCode::SUCCESS)
+                serve_until_stopped(flags, settings).map(|()| ExitCode::SUCCESS)
             }
+            Self::Relay(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
             Self::User(arguments) => wait_for(arguments.run()),
             Self::Client(arguments) => wait_for(arguments.run()),
             Self::Alias(arguments) => wait_for(arguments.run()),
@@ -214,6 +210,18 @@ impl Command {
             Self::Man(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         }
     }
+}
+
+/// Runs the server.
+fn serve_until_stopped(flags: Flags, settings: Settings) -> anyhow::Result<()> {
+    let trail = Trail::new(settings.audit_log.clone(), Via::Server);
+    let logging = Arc::new(logging::start(settings.log_format, settings.log_level, trail));
+    let process = Process { flags, logging, descriptors: raise_descriptor_limit() };
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?
+        .block_on(start(process, settings))
 }
 
 /// Runs a command other than the server.
@@ -260,7 +268,7 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
         let reload = Reload { flags, settings, server, api, bounds, descriptors, tls, logging, notifier };
         tokio::spawn(reload.at(hangups))
     };
-    if let Some(url) = relay::followed(&settings)? {
+    if let Some(url) = followed(&settings)? {
         let relay = tokio::select! {
             relay = once_reachable(&settings, async || Relay::open(&settings, url).await) => Arc::new(relay?),
             () = &mut stop => return Ok(()),

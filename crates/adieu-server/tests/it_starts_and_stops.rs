@@ -392,6 +392,45 @@ fn systemd_hears_of_a_reload() {
     reloads(&server);
 }
 
+/// Everything is in the command, as in the book; without the URL of a node there is nothing to relay.
+#[test]
+fn a_relay_is_started_by_its_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = adieu(arguments);
+        command.current_dir(folder.path());
+        command
+    };
+    let output = command(&["relay", "--listen", "127.0.0.1:0"]).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(message, "error: a relay needs the URL of the node that it follows\n");
+
+    let added =
+        command(&["client", "add", "relay", "--capabilities", "follow", "--create", "--json"]).output().unwrap();
+    let added: serde_json::Value = serde_json::from_slice(&added.stdout).unwrap();
+    std::fs::write(folder.path().join("secret"), added["secret"].as_str().unwrap()).unwrap();
+    let url_of = |server: &mut Running| {
+        let mut line = String::new();
+        BufReader::new(server.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line.trim_end().split_once(" listens on ").unwrap().1.to_owned()
+    };
+    let mut node = Running(command(&["--listen", "127.0.0.1:0"]).spawn().unwrap());
+    let node_url = url_of(&mut node);
+    let relay = ["relay", &node_url, "--client", "relay", "--secret-file", "secret", "--listen", "127.0.0.1:0"];
+    // The command line comes before the environment.
+    let mut relay = Running(command(&relay).env("ADIEU_FOLLOW", "http://127.0.0.1:1").spawn().unwrap());
+    let relay_url = url_of(&mut relay);
+    let address = |url: &str| url.strip_prefix("http://").unwrap().parse().unwrap();
+    let keys = get(address(&node_url), "/.well-known/jwks.json");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !get(address(&relay_url), "/readyz").starts_with("HTTP/1.1 200 ") {
+        assert!(std::time::Instant::now() < deadline, "the relay does not get ready");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let of_relay = get(address(&relay_url), "/.well-known/jwks.json");
+    assert_eq!(of_relay.split_once("\r\n\r\n").unwrap().1, keys.split_once("\r\n\r\n").unwrap().1);
+}
+
 /// A relay is not ready before it has read the log of its node, which is suspended here.
 #[cfg(unix)]
 #[test]

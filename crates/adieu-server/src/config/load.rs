@@ -44,6 +44,15 @@ pub struct Flags {
     /// The settings file; `adieu config` prints a sample [env: ADIEU_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The node that `adieu relay` names
+    #[arg(skip)]
+    pub follow: Option<String>,
+    /// The client that `adieu relay` names
+    #[arg(skip)]
+    pub follow_client: Option<String>,
+    /// The secret that `adieu relay` names
+    #[arg(skip)]
+    pub follow_secret_file: Option<String>,
 }
 
 /// The reason why the settings are invalid, in one line without a full stop.
@@ -63,7 +72,7 @@ enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Flag(flag) => write!(formatter, "from the flag {flag}"),
+            Self::Flag(flag) => write!(formatter, "from the command line ({flag})"),
             Self::Variable(name) => write!(formatter, "from the environment ({name})"),
             Self::File(name) => write!(formatter, "in {name}"),
             Self::Default => formatter.write_str("by default"),
@@ -143,7 +152,13 @@ impl Settings {
         let environment = adieu_variables(environment)?;
         let mut sources = Sources { layer: SettingsLayer::empty(), origins: BTreeMap::new(), values: BTreeMap::new() };
 
-        for (key, flag, value) in [("listen", "--listen", &flags.listen), ("data", "--data", &flags.data)] {
+        for (key, flag, value) in [
+            ("listen", "--listen", &flags.listen),
+            ("data", "--data", &flags.data),
+            ("follow", "URL", &flags.follow),
+            ("follow_client", "--client", &flags.follow_client),
+            ("follow_secret_file", "--secret-file", &flags.follow_secret_file),
+        ] {
             if let Some(value) = value {
                 sources.offer(key, toml::Value::String(value.clone()), Origin::Flag(flag))?;
             }

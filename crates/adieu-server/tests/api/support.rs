@@ -71,8 +71,7 @@ impl TestApp {
     }
 
     async fn in_folder(folder: TempDir, settings: &[(&str, &str)]) -> Self {
-        let flags =
-            Flags { listen: None, data: Some(folder.path().join("data").to_str().unwrap().into()), config: None };
+        let flags = Flags { data: Some(folder.path().join("data").to_str().unwrap().into()), ..Flags::default() };
         let variable = |(name, value): &(&str, &str)| (format!("ADIEU_{}", name.to_uppercase()).into(), value.into());
         let settings = Settings::load(&flags, settings.iter().map(variable)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

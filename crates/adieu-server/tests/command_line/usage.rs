@@ -116,7 +116,7 @@ fn the_settings_in_effect_are_a_file_that_says_where_they_come_from() {
     place.write("adieu.toml", "leeway = '5s'\ntrusted_proxies = ['10.0.0.0/8']\ndata = 'unused'");
     let printed = place.run(&["config", "--effective", "--config", "adieu.toml", "--listen", "[::1]:9000"]).succeeded();
     let line = |key: &str| printed.stdout.lines().find(|line| line.contains(key)).unwrap();
-    assert_eq!(line("listen"), r#"listen = "[::1]:9000" # from the flag --listen"#);
+    assert_eq!(line("listen"), r#"listen = "[::1]:9000" # from the command line (--listen)"#);
     assert_eq!(line("data"), r#"data = "data" # from the environment (ADIEU_DATA)"#);
     assert_eq!(line("leeway"), r#"leeway = "5s" # in adieu.toml"#);
     assert_eq!(line("max_body_bytes"), r#"max_body_bytes = "65536" # by default"#);
