@@ -4,7 +4,7 @@ use adieu_axum::{AccessToken, AfterBody, FreshAccessToken};
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::{FromRow, SqlitePool};
+use sqlx::{FromRow, Row as _, SqlitePool, sqlite::SqliteRow, types::Json as FromJson};
 
 use crate::{
     App,
@@ -18,15 +18,20 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/item", get(list).post(create)).route("/item/{id}", get(show).put(replace).delete(delete))
 }
 
-#[derive(Serialize, FromRow)]
+#[derive(Serialize)]
 pub(crate) struct Item {
     id: i64,
     name: String,
     price: f64,
-    #[sqlx(json(nullable))]
-    store: Option<Named>,
-    #[sqlx(json)]
-    tags: Vec<Named>,
+    store: Option<FromJson<Named>>,
+    tags: FromJson<Vec<Named>>,
+}
+
+impl FromRow<'_, SqliteRow> for Item {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let (id, name, price) = (row.try_get("id")?, row.try_get("name")?, row.try_get("price")?);
+        Ok(Self { id, name, price, store: row.try_get("store")?, tags: row.try_get("tags")? })
+    }
 }
 
 /// An item as part of another object.

@@ -35,7 +35,8 @@ use axum::{
 };
 use clap::Parser;
 use sqlx::{
-    SqlitePool,
+    SqlSafeStr as _, SqlitePool,
+    migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 use tokio::{
@@ -133,6 +134,12 @@ async fn open(data: PathBuf) -> anyhow::Result<(SqlitePool, Node)> {
             .journal_mode(SqliteJournalMode::Wal);
         (SqlitePool::connect_with(options).await?, node.start(Sqlite::open(data.join("adieu.sqlite")).await?).await?)
     };
-    sqlx::migrate!().run(&database).await?;
+    migrations().run(&database).await?;
     Ok((database, node))
+}
+
+/// The tables. The macro of sqlx would compile its drivers and TLS a second time, for the compiler.
+fn migrations() -> Migrator {
+    let tables = include_str!("../migrations/1_tables.sql").into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(1, "tables".into(), MigrationType::Simple, tables, false)])
 }

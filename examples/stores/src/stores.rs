@@ -3,7 +3,7 @@
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::{FromRow, SqlitePool};
+use sqlx::{FromRow, Row as _, SqlitePool, sqlite::SqliteRow, types::Json as FromJson};
 
 use crate::{
     App,
@@ -16,14 +16,19 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/store", get(list).post(create)).route("/store/{id}", get(show).delete(delete))
 }
 
-#[derive(Serialize, FromRow)]
+#[derive(Serialize)]
 struct Store {
     id: i64,
     name: String,
-    #[sqlx(json)]
-    items: Vec<PlainItem>,
-    #[sqlx(json)]
-    tags: Vec<Named>,
+    items: FromJson<Vec<PlainItem>>,
+    tags: FromJson<Vec<Named>>,
+}
+
+impl FromRow<'_, SqliteRow> for Store {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let (id, name) = (row.try_get("id")?, row.try_get("name")?);
+        Ok(Self { id, name, items: row.try_get("items")?, tags: row.try_get("tags")? })
+    }
 }
 
 /// A store or a tag as part of another object.

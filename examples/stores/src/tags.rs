@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::{FromRow, SqlitePool};
+use sqlx::{FromRow, Row as _, SqlitePool, sqlite::SqliteRow, types::Json as FromJson};
 
 use crate::{
     App,
@@ -25,14 +25,19 @@ pub(crate) fn routes() -> Router<App> {
         .route("/item/{id}/tag/{tag_id}", post(link).delete(unlink))
 }
 
-#[derive(Serialize, FromRow)]
+#[derive(Serialize)]
 struct Tag {
     id: i64,
     name: String,
-    #[sqlx(json(nullable))]
-    store: Option<Named>,
-    #[sqlx(json)]
-    items: Vec<PlainItem>,
+    store: Option<FromJson<Named>>,
+    items: FromJson<Vec<PlainItem>>,
+}
+
+impl FromRow<'_, SqliteRow> for Tag {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let (id, name) = (row.try_get("id")?, row.try_get("name")?);
+        Ok(Self { id, name, store: row.try_get("store")?, items: row.try_get("items")? })
+    }
 }
 
 async fn find(database: &SqlitePool, id: i64) -> Result<Json<Tag>> {

@@ -13,7 +13,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sqlx::{FromRow, SqlitePool};
+use sqlx::SqlitePool;
 
 use crate::{
     App,
@@ -42,7 +42,7 @@ impl Schema for Credentials {
     }
 }
 
-#[derive(Serialize, FromRow)]
+#[derive(Serialize)]
 struct User {
     id: i64,
     username: String,
@@ -127,7 +127,8 @@ async fn log_out(auth: Auth, token: PresentedToken) -> Result<LoggedOut> {
 
 async fn show(State(database): State<SqlitePool>, Path(id): Path<i64>) -> Result<Json<User>> {
     let query = sqlx::query_as("SELECT id, username FROM users WHERE id = $1");
-    Ok(Json(query.bind(id).fetch_one(&database).await?))
+    let (id, username) = query.bind(id).fetch_one(&database).await?;
+    Ok(Json(User { id, username }))
 }
 
 async fn delete(
