@@ -40,6 +40,8 @@ impl FlaskApp {
             .arg(here().join("flask_app.py"))
             .env("PYTHONPATH", here().join("../../../../clients/python/src"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            // A compiled core that is installed may be of other sources.
+            .env("ADIEU_PURE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
