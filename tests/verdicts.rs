@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
+    revocation::RevokedClaim,
     session::{RevocationRequest, RevocationTarget, Sessions},
-    token::{Algorithm, KeySet, Rules, VerifyingKey},
+    token::{Algorithm, KeyId, KeySet, Rules, VerifyingKey},
 };
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -32,6 +33,9 @@ pub(crate) struct Table {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Signer {
     pub(crate) settings: Map<String, Value>,
+    #[serde(default)]
+    pub(crate) revocable_claims: Vec<String>,
+    pub(crate) key_id: Option<String>,
     private_key: String,
     pub(crate) public_key: String,
 }
@@ -71,7 +75,12 @@ impl Table {
 impl Signer {
     /// Returns the public key.
     pub(crate) fn keys(&self) -> KeySet {
-        KeySet::new([VerifyingKey::from_pem(Algorithm::EdDSA, &self.public_key).unwrap()]).unwrap()
+        let key = VerifyingKey::from_pem(Algorithm::EdDSA, &self.public_key).unwrap();
+        KeySet::new([match &self.key_id {
+            Some(id) => key.with_key_id(KeyId::new(id).unwrap()),
+            None => key,
+        }])
+        .unwrap()
     }
 
     /// Returns the settings as rules.
@@ -142,6 +151,11 @@ impl Row {
                 "token_id" => RevocationTarget::Token { id: TokenId::new(id).unwrap(), expires_at: None },
                 "session" => RevocationTarget::Session(SessionId::new(id).unwrap()),
                 "subject" => RevocationTarget::Subject(Subject::new(id).unwrap()),
+                "key" => RevocationTarget::Key(KeyId::new(id).unwrap()),
+                "claim" => {
+                    let [name, value] = ["name", "value"].map(|member| value[member].as_str().unwrap());
+                    RevocationTarget::Claim(RevokedClaim::new(name, value).unwrap())
+                }
                 other => panic!("{other}: can't be revoked"),
             };
             RevocationRequest::new(what).with_issuer(Issuer::new(&self.issuer).unwrap())

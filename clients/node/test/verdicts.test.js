@@ -20,6 +20,7 @@ import * as forFastify from '../src/fastify-jwt.js';
 import { Verifier, tokenIdOf } from '../src/index.js';
 import { assertGood } from '../src/jose.js';
 import { Node, follow } from './support/node.js';
+import { serve } from './support/server.js';
 
 /**
  * @typedef {object} Row
@@ -117,24 +118,28 @@ async function inForce(t, keysOf = ofTheTable) {
     const file = join(folder, `${number}.pem`);
     writeFileSync(file, of(name).publicKey);
     const settings = Object.entries(table.issuers[name].settings).map(([setting, value]) => `, ${setting} = ${value}`);
-    return `{name = "${name}", pem_file = "${file}"${settings.join('')}}`;
+    const { key_id: id } = table.issuers[name];
+    const keyId = id === undefined ? '' : `, key_id = "${id}"`;
+    const revocable = (table.issuers[name].revocable_claims ?? []).map((/** @type {string} */ claim) => `"${claim}"`);
+    return `{name = "${name}", pem_file = "${file}"${settings.join('')}, revocable_claims = [${revocable.join()}]${keyId}}`;
   });
-  const node = await Node.start(t, { trusted_issuer: `[${trustedIssuers.join(', ')}]` });
+  // A bound that a busy machine keeps.
+  const node = await Node.start(t, { trusted_issuer: `[${trustedIssuers.join(', ')}]`, max_staleness: '20s' });
   const now = Math.floor(Date.now() / 1000);
   const signed = rows.map((row) => signRow(row, now, of(row.issuer)));
   const revocations = signed.flatMap(({ row, token }) =>
     (row.revoked ?? []).map((revoked) => ('token' in revoked ? { token } : { ...revoked, issuer: row.issuer })),
   );
-  const basic = Buffer.from(`table:${node.addClient('table')}`).toString('base64');
+  const { access } = await node.logInAsAdmin('root');
   const answer = await fetch(`${node.url}/revocations`, {
     method: 'POST',
-    headers: { authorization: `Basic ${basic}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${access}`, 'content-type': 'application/json' },
     body: JSON.stringify({ revocations }),
   });
   assert.equal(answer.status, 200, await answer.text());
   /** @type {Map<string, import('../src/index.js').Blocklist>} */
   const blocklists = new Map();
-  for (const issuer of issuers) blocklists.set(issuer, (await follow(t, node, { issuer })).blocklist);
+  for (const issuer of issuers) blocklists.set(issuer, (await follow(t, node, { issuer, maxStaleness: 20_000 })).blocklist);
   const blocklistOf = (/** @type {string} */ issuer) => {
     const blocklist = blocklists.get(issuer);
     assert.ok(blocklist);
@@ -150,8 +155,9 @@ test('isRevoked says what the table says', async (t) => {
     const blocklist = blocklistOf(issuer);
     if (row.is_revoked !== undefined) {
       asked += 1;
-      assert.equal(blocklist.isRevoked(claims, token), row.is_revoked, row.name);
-      if ('jti' in claims) assert.equal(blocklist.isRevoked(claims), row.is_revoked, row.name);
+      const kid = /** @type {string | undefined} */ (row.header.kid);
+      assert.equal(blocklist.isRevoked(claims, token, kid), row.is_revoked, row.name);
+      if ('jti' in claims) assert.equal(blocklist.isRevoked(claims, undefined, kid), row.is_revoked, row.name);
     }
     if (row.without_token === 'error') assert.throws(() => blocklist.isRevoked(claims), TypeError, row.name);
   }
@@ -201,8 +207,15 @@ test('a Verifier gives the verdicts of the table, with their codes', async (t) =
     const profile = Object.fromEntries(
       Object.entries(table.issuers[issuer].settings).map(([name, value]) => [SETTINGS[name] ?? assert.fail(name), value]),
     );
-    const options = { key: publicKeyOf(issuer), algorithm: 'EdDSA', profile, cache: {} };
-    verifiers[issuer] = new Verifier({ blocklist: blocklistOf(issuer), issuer, ...options });
+    const { key_id: kid } = table.issuers[issuer];
+    const key = publicKeyOf(issuer);
+    // A fixed key has no id.
+    const keys = JSON.stringify({ keys: [{ ...createPublicKey(key).export({ format: 'jwk' }), alg: 'EdDSA', kid }] });
+    const source = kid === undefined ? { key, algorithm: 'EdDSA' } : { keysUrl: await serve(t, (_, response) => response.end(keys)) };
+    const verifier = new Verifier({ blocklist: blocklistOf(issuer), issuer, profile, cache: {}, ...source });
+    t.after(() => verifier.close());
+    await verifier.ready();
+    verifiers[issuer] = verifier;
   }
   const wrong = [];
   // Twice, because the second time good tokens are remembered.

@@ -137,6 +137,11 @@ class Server:
         assert isinstance(tokens, dict)
         return tokens
 
+    def log_in_as_admin(self, username: str) -> str:
+        """Adds an administrator, and logs it in; returns its access token."""
+        self.run("user", "add", "--admin", "--password-stdin", username, stdin="correct horse battery staple")
+        return self.log_in(username)["access_token"]
+
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ADIEU_")}
         # Many tests share a server and its client.

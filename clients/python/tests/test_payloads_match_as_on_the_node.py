@@ -130,9 +130,7 @@ def test_everything_of_a_user_ends_up_to_now(blocklist: Blocklist) -> None:
 
 def test_everything_ends_up_to_now(server: Server, client: Credentials, follow: Follow) -> None:
     blocklist = follow(server.url, client)
-    password = "correct horse battery staple"
-    server.run("user", "add", "--admin", "--password-stdin", "ana", stdin=password)
-    admin = server.log_in("ana")["access_token"]
+    admin = server.log_in_as_admin("ana")
     old = a_payload()
     assert not blocklist.is_revoked(old)
     assert server.ask("POST", "/revocations", {"everything": True}, token=admin)[0] == 200

@@ -28,18 +28,21 @@ async fn trusting(table: &Table) -> (TestApp, tempfile::TempDir, Credentials) {
         let file = keys.path().join(format!("{number}.pem"));
         fs::write(&file, &issuer.public_key).unwrap();
         let settings: String = issuer.settings.iter().map(|(name, value)| format!(", {name} = {value}")).collect();
-        format!("{{ name = {name:?}, pem_file = {file:?}{settings} }}")
+        let key_id = issuer.key_id.as_ref().map(|id| format!(", key_id = {id:?}")).unwrap_or_default();
+        let claims = &issuer.revocable_claims;
+        format!("{{ name = {name:?}, pem_file = {file:?}{settings}{key_id}, revocable_claims = {claims:?} }}")
     });
     let issuers = format!("[{}]", issuers.collect::<Vec<_>>().join(", "));
-    let app = TestApp::with(&[("trusted_issuer", &issuers)]).await;
+    let app = TestApp::with(&[("trusted_issuer", &issuers)]).await.with_admin("boss").await;
     let client = app.client("gate", &[Capability::Follow, Capability::Revoke, Capability::Introspect]).await;
     (app, keys, client)
 }
 
-async fn revoke(app: &TestApp, client: &Credentials, rows: &[(&Row, String)]) {
+async fn revoke(app: &TestApp, rows: &[(&Row, String)]) {
+    let admin = app.log_in("boss").await.access;
     // In one call: otherwise each subject would wait until the second of its cut-off is over.
     let all: Vec<_> = rows.iter().flat_map(|(row, token)| row.revocations(token)).collect();
-    app.post("/revocations").by(client).json(json!({"revocations": all})).send().await.is(200);
+    app.post("/revocations").token(&admin).json(json!({"revocations": all})).send().await.is(200);
 }
 
 fn verdict(answer: &Answer) -> String {
@@ -54,7 +57,7 @@ async fn the_server_judges_every_row_of_the_table_as_it_says() {
     let table = Table::read();
     let (app, _keys, client) = trusting(&table).await;
     let rows = table.tokens(SystemClock.now().as_unix());
-    revoke(&app, &client, &rows).await;
+    revoke(&app, &rows).await;
     for (row, token) in &rows {
         assert_eq!(verdict(&app.verify(token).await), row.verify, "{}: {token}", row.name);
         let told = app.post("/introspect").by(&client).form(format!("token={token}")).send().await;
@@ -112,7 +115,7 @@ async fn a_service_judges_every_row_of_the_table_as_it_says() {
     let table = Table::read();
     let (app, _keys, client) = trusting(&table).await;
     let rows = table.tokens(SystemClock.now().as_unix());
-    revoke(&app, &client, &rows).await;
+    revoke(&app, &rows).await;
 
     let document = |issuer: &Signer| serde_json::to_vec(&issuer.keys().jwks()).unwrap();
     let documents = table.issuers.iter().map(|(name, issuer)| (keys_url(name), document(issuer)));
