@@ -43,7 +43,8 @@ export class CertifiedAgent extends https.Agent {
 
   /** @param {Files} files */
   constructor(files) {
-    super({ keepAlive: true });
+    // A resumed connection would have the certificate of the first one.
+    super({ keepAlive: true, maxCachedSessions: 0 });
     this.#files = files;
   }
 
@@ -53,7 +54,16 @@ export class CertifiedAgent extends https.Agent {
    * @param {(error: Error | null, stream: import('node:stream').Duplex) => void} [callback]
    */
   createConnection(options, callback) {
-    return super.createConnection({ ...options, ...contentOf(this.#files) }, callback);
+    /** @type {ReturnType<typeof contentOf>} */
+    let content;
+    try {
+      content = contentOf(this.#files);
+    } catch (error) {
+      // A file may be missing while it is renewed: the node is out of reach until then.
+      callback?.(/** @type {Error} */ (error), /** @type {any} */ (undefined));
+      return undefined;
+    }
+    return super.createConnection({ ...options, ...content }, callback);
   }
 }
 

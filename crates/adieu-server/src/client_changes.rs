@@ -43,7 +43,11 @@ pub(crate) async fn add(stores: &Stores, client: &Client, by: Operator<'_>) -> R
     }
     if let Some(LogState { lineage, head, .. }) = now {
         let end = Cursor { log: lineage, position: head };
-        stores.deliveries().begin(&name_of_client(&client.name), &end).await?;
+        if let Err(error) = stores.deliveries().begin(&name_of_client(&client.name), &end).await {
+            // Nobody will learn its secret.
+            stores.clients().remove_client(&client.name).await?;
+            return Err(error.into());
+        }
     }
     record(by, Event::ClientAdded, &client.name).await;
     Ok(())
@@ -62,9 +66,11 @@ pub(crate) async fn change(
     let unknown = || ClientChangeError::Unknown(name.clone());
     let known = stores.clients().clients().await?.into_iter().find(|client| client.name == *name);
     let mut client = known.ok_or_else(unknown)?;
+    let could = client.can.clone();
     edit(&mut client);
     check(&client)?;
-    if !stores.clients().change_client(name, &client.can, client.limits).await? {
+    let can = (client.can != could).then_some(&*client.can);
+    if !stores.clients().change_client(name, can, client.limits).await? {
         return Err(unknown());
     }
     record(by, Event::ClientChanged, name).await;

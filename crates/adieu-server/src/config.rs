@@ -93,7 +93,7 @@ pub struct Settings {
 
     /// The file with the certificates of the authorities that issue certificates to clients, in PEM. With it, the server asks for a
     /// certificate at its TCP addresses and ends the handshake if that is not from these authorities or has expired. A request with the
-    /// secret of a client (followers, relays, introspection) gets 403 without a certificate: a stolen secret alone is of no use. Browsers
+    /// secret of a client (followers, relays, introspection) is rejected without a certificate: a stolen secret alone is of no use. Browsers
     /// and proxies need none. Not set: no certificates are asked for.
     #[config(env = "ADIEU_TLS_CLIENT_CA", deserialize_with = text)]
     pub tls_client_ca: Option<PathBuf>,

@@ -115,8 +115,11 @@ pub fn exposed_files(settings: &Settings) -> Vec<String> {
             found.extend(replaceable(&address.to_string(), path));
         }
     }
-    for file in settings.trusted_issuer.iter().filter_map(|issuer| issuer.pem_file.as_ref()) {
-        found.extend(exposed(&format!("pem_file {}", file.display()), file, Readers::Everybody));
+    let of_issuers = settings.trusted_issuer.iter().filter_map(|issuer| issuer.pem_file.as_ref());
+    let authorities = [("tls_client_ca", &settings.tls_client_ca), ("follow_ca", &settings.follow_ca)];
+    let authorities = authorities.into_iter().filter_map(|(setting, file)| Some((setting, file.as_ref()?)));
+    for (setting, file) in of_issuers.map(|file| ("pem_file", file)).chain(authorities) {
+        found.extend(exposed(&format!("{setting} {}", file.display()), file, Readers::Everybody));
     }
     if let Some(file) = &settings.audit_log {
         found.extend(exposed(&format!("audit_log {}", file.display()), file, Readers::Group));

@@ -7,7 +7,6 @@
 //!    They can exhaust the count that all other addresses share; then each party that has not failed lately still has `RESERVE`
 //!    attempts.
 //! 3. Memory is bounded, whatever names and addresses are tried. Names are stored only as hashes.
-//!
 //! 4. A session has its own count of wrong passwords that confirm an action. Failed logins can't exhaust it, wherever they come from, and
 //!    wrong confirmations lock nobody out of logging in.
 //!

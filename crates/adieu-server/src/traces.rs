@@ -2,7 +2,7 @@
 //!
 //! 1. A request continues the trace of its caller (W3C Trace Context), or begins a new one. A caller that samples is followed; of the new
 //!    traces, `otlp_sample_ratio` are sampled. Routes that machines call all the time begin none.
-//! 2. No span has a header, a body, a query, or a path, which may contain ids: see [`Span::of_request`].
+//! 2. Besides `tracestate`, no span has a header, a body, a query, or a path, which may contain ids: see [`Span::of_request`].
 //! 3. A span never waits: it is dropped and counted if the queue is full, as while the collector is down.
 //! 4. Without an endpoint there are no spans, and nothing is allocated.
 

@@ -443,6 +443,10 @@ fn webhooks_are_added_changed_and_removed() {
     assert!(received(&two).contains(&session), "a receiver that moved continues where it was");
     server.reload("", "changed: webhook");
     log_out();
+    thread::sleep(Duration::from_millis(300));
+    two.set_nonblocking(true).unwrap();
+    assert_eq!(two.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody is told");
+    two.set_nonblocking(false).unwrap();
     server.reload(&webhook(&two), "changed: webhook");
     received(&two);
     one.set_nonblocking(true).unwrap();

@@ -66,7 +66,7 @@ impl Server {
     /// Sends a request with `openssl s_client` and these options, and returns all that it prints.
     fn ask_for_liveness(&self, options: &[&str]) -> String {
         let mut openssl = Command::new("openssl");
-        openssl.args(["s_client", "-connect", &self.address, "-CAfile", "certificate.pem", "-quiet", "-ign_eof"]);
+        openssl.args(["s_client", "-connect", &self.address, "-CAfile", "certificate.pem", "-ign_eof"]);
         openssl.args(options).current_dir(self.folder.path());
         openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut openssl = openssl.spawn().unwrap();
@@ -328,6 +328,21 @@ async fn a_certificate_that_is_not_valid_ends_the_handshake() {
     for version in ["-tls1_2", "-tls1_3"] {
         let output = place.server.ask_for_liveness(&[version, "-cert", "shop.pem", "-key", "shop-key.pem"]);
         assert!(output.contains("HTTP/1.1 200"), "{version}: {output}");
+    }
+}
+
+/// The certificate of a session could have expired since its first connection.
+#[test]
+fn a_session_with_a_certificate_is_not_resumed() {
+    let place = Certified::start();
+    let asked = ["-cert", "shop.pem", "-key", "shop-key.pem", "-sess_out", "session"];
+    for version in ["-tls1_2", "-tls1_3"] {
+        let first = place.server.ask_for_liveness(&[&[version][..], &asked].concat());
+        assert!(first.contains("New, TLSv1.") && first.contains("HTTP/1.1 200"), "{version}: {first}");
+        if place.server.folder.path().join("session").exists() {
+            let second = place.server.ask_for_liveness(&[version, "-sess_in", "session"]);
+            assert!(second.contains("New, TLSv1.") && second.contains("HTTP/1.1 200"), "{version}: {second}");
+        }
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Sessions {
     keys: SigningKeys,
     issuer: Issuer,
     settings: ArcSwap<SessionSettings>,
+    /// The longest lifetime of a session in the settings so far, in seconds.
+    longest_session: AtomicU64,
     clock: Arc<dyn Clock>,
     last_seen: LastSeen,
     appended: Arc<AtomicU64>,
@@ -100,6 +102,7 @@ impl Sessions {
             verifier,
             keys: keys.into(),
             issuer: settings.issuer.clone(),
+            longest_session: AtomicU64::new(settings.session_lifetime.as_secs()),
             settings: ArcSwap::from_pointee(settings),
             clock,
             last_seen: LastSeen::default(),
@@ -122,6 +125,8 @@ impl Sessions {
         if settings.audience != self.settings.load().audience {
             return Err(Error::setting("audience", "the audience of existing sessions cannot change"));
         }
+        // Before it is used, so that no session is longer.
+        self.longest_session.fetch_max(settings.session_lifetime.as_secs(), Relaxed);
         self.settings.store(Arc::new(settings));
         Ok(())
     }
@@ -171,10 +176,11 @@ impl Sessions {
         self.appended.load(Relaxed)
     }
 
-    /// Returns the maximum lifetime of a session in these settings. None of its tokens lives longer.
+    /// Returns the longest lifetime of a session in the [settings](Self::replace_settings) that this value has had. None of the tokens
+    /// lives longer.
     #[must_use]
-    pub fn session_lifetime(&self) -> Duration {
-        self.settings.load().session_lifetime
+    pub fn longest_session(&self) -> Duration {
+        Duration::from_secs(self.longest_session.load(Relaxed))
     }
 
     /// Returns the `iss` of these sessions' tokens.

@@ -52,7 +52,12 @@ struct Contents {
 impl Files {
     fn read(&self) -> Result<Contents, Error> {
         let read = |setting, file: &PathBuf| {
-            std::fs::read(file).map_err(|error| Error::setting(setting, format!("{}: {error}", file.display())))
+            let unreadable = |error| Error::setting(setting, format!("{}: {error}", file.display()));
+            // A pipe would be waited for.
+            if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
+                return Err(unreadable(std::io::Error::other("not a regular file")));
+            }
+            std::fs::read(file).map_err(unreadable)
         };
         let roots = self.roots.as_ref().map(|file| read("roots", file)).transpose()?;
         let mut identity = Zeroizing::new(Vec::new());

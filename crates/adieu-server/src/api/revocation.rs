@@ -252,7 +252,11 @@ pub(super) async fn revoke(
         Revoker::Admin(..) => Latest { time: now.plus(MAX_SESSION), wrong: "Later than any token of this server." },
         Revoker::Client(service) => {
             let wrong = "Later than the client's client_revocation_horizon from now.";
-            let (_, horizon) = service.limits.or_else(&api.settings);
+            let (_, mut horizon) = service.limits.or_else(&api.settings);
+            if service.limits.horizon.or(api.settings.client_revocation_horizon).is_none() {
+                // The token may be from a time when sessions were longer.
+                horizon = horizon.max(sessions.longest_session());
+            }
             // The time is from the clock of the client or of an issuer, which may be ahead.
             Latest { time: now.plus(horizon).plus(api.settings.client_skew()), wrong }
         }

@@ -28,11 +28,13 @@ pub trait ClientStore: Send + Sync + 'static {
     /// Fails if the store cannot be read.
     async fn clients(&self) -> Result<Vec<Client>, Error>;
 
-    /// Sets the capabilities and the limits of a client. Returns `false` if there is no such client.
+    /// Sets the limits of a client, and its capabilities if there are any here: those that only a later version knows are kept otherwise.
+    /// Returns `false` if there is no such client.
     ///
     /// # Errors
     /// Fails if the store cannot be written.
-    async fn change_client(&self, name: &ClientName, can: &[Capability], limits: Limits) -> Result<bool, Error>;
+    async fn change_client(&self, name: &ClientName, can: Option<&[Capability]>, limits: Limits)
+    -> Result<bool, Error>;
 
     /// Sets the secret of a client, and nothing else: a concurrent change must not bring an old secret back. Returns `false` if there is
     /// no such client.
@@ -53,7 +55,8 @@ const ADD: &str = "INSERT INTO client (name, secret, can, created_at, revocation
     ON CONFLICT (name) DO NOTHING";
 const LIST: &str = "SELECT name, secret, can, created_at, revocation_quota, revocation_horizon, \
     backchannel_logout_uri, backchannel_logout_private FROM client ORDER BY name";
-const CHANGE: &str = "UPDATE client SET can = $1, revocation_quota = $2, revocation_horizon = $3 WHERE name = $4";
+const CHANGE: &str =
+    "UPDATE client SET can = COALESCE($1, can), revocation_quota = $2, revocation_horizon = $3 WHERE name = $4";
 const SET_SECRET: &str = "UPDATE client SET secret = $1 WHERE name = $2";
 const REMOVE: &str = "DELETE FROM client WHERE name = $1";
 

@@ -1,6 +1,6 @@
 //! What this process has received, for the console: how often, when last, and why the last messages were rejected.
 //!
-//! Memory is bounded: counts are kept for trusted issuers only, and of the rejected messages the last [`REJECTED`].
+//! Memory is bounded: counts are kept for trusted issuers only, and of the rejected messages the last [`MAX_REJECTED`].
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,10 +13,10 @@ use adieu::{
 };
 
 /// How many rejected messages are kept.
-const REJECTED: usize = 20;
+const MAX_REJECTED: usize = 20;
 
 /// The maximum length of a reason, in characters: it may quote the message.
-const MAX_REASON: usize = 200;
+const MAX_REASON_CHARS: usize = 200;
 
 /// The events of one kind and issuer that had the same outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +67,10 @@ impl Journal {
 
     /// Keeps why a message was rejected.
     pub(super) fn rejected(&self, kind: &'static str, named: Option<Issuer>, reason: &str) {
-        let reason = reason.chars().take(MAX_REASON).collect();
+        let reason = reason.chars().take(MAX_REASON_CHARS).collect();
         let rejected = RejectedMessage { at: self.clock.now(), kind, named, reason };
         let mut kept = self.kept();
-        kept.rejected.truncate(REJECTED - 1);
+        kept.rejected.truncate(MAX_REJECTED - 1);
         kept.rejected.push_front(rejected);
     }
 

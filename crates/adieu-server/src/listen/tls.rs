@@ -28,7 +28,7 @@ use tokio_rustls::{
         RootCertStore, ServerConfig,
         crypto::aws_lc_rs,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-        server::WebPkiClientVerifier,
+        server::{NoServerSessionStorage, WebPkiClientVerifier},
     },
     server::TlsStream,
 };
@@ -212,6 +212,10 @@ impl Contents {
             .with_single_cert(certificates, key)
             .context("tls_certificate and tls_key cannot be used together")?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if self.client_ca.is_some() {
+            // A connection that is resumed has the certificate of the first one, which may have expired since.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
         Ok(config)
     }
 }

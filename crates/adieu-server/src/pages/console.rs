@@ -394,7 +394,7 @@ pub(crate) struct ClientForm {
     pub(crate) is_new: bool,
     pub(crate) name: String,
     /// The names of the capabilities, what they mean, and whether the client has them.
-    pub(crate) capabilities: [(&'static str, &'static str, bool); 5],
+    pub(crate) capabilities: Vec<(&'static str, &'static str, bool)>,
     pub(crate) quota: String,
     pub(crate) horizon: String,
     pub(crate) logout_uri: String,

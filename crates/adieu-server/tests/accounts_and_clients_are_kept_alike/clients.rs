@@ -36,14 +36,15 @@ async fn clients_come_and_go<P: Place>() {
     assert_eq!(store.clients().await.unwrap(), [cart.clone(), nothing, shop.clone()], "by name");
     for limits in [limits, Limits { quota: None, ..limits }, Limits { horizon: None, ..limits }, Limits::default()] {
         let can = [Capability::Revoke, Capability::Introspect];
-        assert!(store.change_client(&cart.name, &can, limits).await.unwrap());
+        assert!(store.change_client(&cart.name, Some(&can), limits).await.unwrap());
         let kept = store.clients().await.unwrap();
         assert_eq!(kept[0], Client { limits, can: can.to_vec(), ..cart.clone() });
         assert_eq!(kept[2], shop, "the other client is unchanged");
     }
     let (other, secret) = (ClientName::new("other").unwrap(), client("x", &[]).secret);
-    assert!(!store.change_client(&other, &[], limits).await.unwrap());
-    assert!(store.change_client(&cart.name, &cart.can, cart.limits).await.unwrap());
+    assert!(!store.change_client(&other, None, limits).await.unwrap());
+    assert!(store.change_client(&cart.name, Some(&cart.can), limits).await.unwrap());
+    assert!(store.change_client(&cart.name, None, cart.limits).await.unwrap(), "which keeps its capabilities");
     assert!(store.set_client_secret(&cart.name, secret.clone()).await.unwrap());
     let kept = store.clients().await.unwrap();
     assert_eq!(

@@ -173,7 +173,7 @@ async fn that_a_client_came_or_went_is_written_down() {
     let limits = Limits { horizon, ..Limits::default() };
     let store = app.node.clients.store();
     for (can, limits) in [(&[][..], limits), (&[Capability::Follow][..], limits)] {
-        assert!(store.change_client(&name, can, limits).await.unwrap());
+        assert!(store.change_client(&name, Some(can), limits).await.unwrap());
         while lines.count("client_changed") == 0 {
             ask(&second).await.is(403);
         }

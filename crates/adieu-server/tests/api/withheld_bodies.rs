@@ -101,7 +101,7 @@ async fn an_administrator_who_was_demoted_sets_no_password_any_more() {
 async fn a_client_that_was_removed_meanwhile_is_refused() {
     let app = TestApp::start().await.with_user("jose").await;
     let tokens = app.log_in("jose").await;
-    let client = app.client("billing", &[Capability::Revoke, Capability::Introspect]).await;
+    let client = app.client("billing", &[Capability::Revoke, Capability::Introspect, Capability::ResetPassword]).await;
     let token = format!("token={}", tokens.access);
     let form = "application/x-www-form-urlencoded";
     let asked = Opened::by_client(&app, "/introspect", &client, form, token.clone()).await;
@@ -112,12 +112,14 @@ async fn a_client_that_was_removed_meanwhile_is_refused() {
         json!({"issuer": "shop", "subject": "jose", "format": "email", "value": "jose@example.com"}).to_string();
     let added = Opened::by_client(&app, "/aliases", &client, "application/json", alias.clone()).await;
     let removed = Opened::by_client(&app, "/aliases/remove", &client, "application/json", alias).await;
+    let user = json!({"username": "jose"}).to_string();
+    let reset = Opened::by_client(&app, "/password/reset-token", &client, "application/json", user).await;
 
     app.node.clients.store().remove_client(&ClientName::new(&client.name).unwrap()).await.unwrap();
     while app.post("/introspect").by(&client).form(token.clone()).send().await.status != 401 {
         sleep(Duration::from_millis(50)).await;
     }
-    for opened in [asked, revoked, token_revoked, added, removed] {
+    for opened in [asked, revoked, token_revoked, added, removed, reset] {
         let answer = opened.finish().await;
         assert!(answer.starts_with("401 "), "{answer}");
     }
@@ -164,6 +166,7 @@ async fn these_are_all_that_take_a_body_and_an_authority() {
             "POST /introspect",
             "POST /invites",
             "POST /password",
+            "POST /password/reset-token",
             "POST /revocations",
             "POST /revoke",
             "POST /users/{id}/password"

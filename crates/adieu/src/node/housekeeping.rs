@@ -61,7 +61,7 @@ impl Housekeeping {
                 // After the sessions, which need the keys that signed their tokens.
                 let lapsed = match (&forgotten, &keys) {
                     (Ok(Some(now)), Some(keys)) => {
-                        delete_lapsed_keys(&**keys, sessions.store(), sessions.session_lifetime(), *now).await.map(drop)
+                        delete_lapsed_keys(&**keys, sessions.store(), sessions.longest_session(), *now).await.map(drop)
                     }
                     _ => Ok(()),
                 };

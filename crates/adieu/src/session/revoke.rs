@@ -27,8 +27,8 @@ pub struct RevocationRequest {
     /// access tokens are rejected wherever they are verified against this log.
     pub issuer: Option<Issuer>,
     /// The time after which every token that this matches has expired, if the caller knows it; the revocation is not
-    /// kept longer. If `None`, it is kept as long as any token of these sessions can live. For sessions and subjects of
-    /// these sessions' own issuer the value is computed here, and this field is used only if there is no such session.
+    /// kept longer. If `None`, it is kept as long as any token of these sessions can live. For sessions, subjects and claims of
+    /// these sessions' own issuer the value is computed here, and an earlier time in this field has no effect.
     pub keep_until: Option<Timestamp>,
 }
 
@@ -268,7 +268,8 @@ impl Sessions {
         let is_known = match &request.target {
             RevocationTarget::Token { expires_at, .. } => expires_at.is_some(),
             RevocationTarget::Key(_) => true,
-            // No session that ends tells how long such tokens live.
+            // Our own tokens with it may be from a time when tokens lived longer, whatever the caller knows.
+            RevocationTarget::Claim(_) if self.is_own(request) => return true,
             RevocationTarget::Claim(_) => false,
             _ => self.is_own(request),
         };
@@ -338,7 +339,7 @@ impl Sessions {
             }
             RevocationTarget::Key(id) => (Selection::Nothing, vec![Revocation::of_key(issuer.clone(), id)]),
             RevocationTarget::Claim(claim) => {
-                let last_expiry = if is_own { last_own.max(keep_until) } else { keep_until };
+                let last_expiry = if is_own { latest.max(keep_until) } else { keep_until };
                 (Selection::Nothing, fact(Target::Claim { claim, issued_until }, last_expiry))
             }
         };

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use adieu::{
-    revocation::{Revocation, RevokedBy, Target},
+    revocation::{Revocation, RevokedBy, RevokedClaim, Target},
     run_maintenance,
-    session::{Scope, SessionError, SessionSettings},
+    session::{RevocationRequest, RevocationTarget, Scope, SessionError, SessionSettings},
     time::Clock,
     token::TokenError,
 };
@@ -167,6 +167,29 @@ async fn it_outlives_tokens_of_every_lifetime_that_the_settings_had() {
     run_maintenance(&*node.log, &*node.store, node.clock.now()).await.unwrap();
     node.catch_up().await;
     assert_eq!(node.refusal(&long.access), Some(TokenError::Revoked(RevokedBy::Session)));
+}
+
+/// Tokens with the claim may be from before the lifetime was lowered, which a caller who says how long to keep it need not know.
+#[tokio::test]
+async fn that_of_a_claim_outlives_tokens_of_a_longer_lifetime() {
+    let hour = Duration::from_secs(60 * 60);
+    let node = Node::start().await;
+    let settings = |lifetime| {
+        let settings = SessionSettings::new(issuer()).with_access_lifetime(hour.min(lifetime));
+        settings.with_refresh_lifetime(lifetime).with_session_lifetime(lifetime)
+    };
+    node.sessions.replace_settings(settings(10 * hour)).unwrap();
+    let pair = node.log_in(jose()).await;
+    node.sessions.replace_settings(settings(hour)).unwrap();
+    assert_eq!(node.sessions.longest_session(), 90 * 24 * hour, "that of the first settings");
+    for keep_until in [None, Some(node.clock.now())] {
+        let claim = RevokedClaim::new("role", &format!("{keep_until:?}")).unwrap();
+        let mut request = RevocationRequest::new(RevocationTarget::Claim(claim));
+        request.keep_until = keep_until;
+        node.sessions.revoke(vec![request]).await.unwrap();
+        let last = node.log.read(None, Duration::ZERO).await.unwrap().entries.pop().unwrap();
+        assert!(last.lapses_at > pair.refresh_expires_at, "{keep_until:?}");
+    }
 }
 
 #[tokio::test]

@@ -68,9 +68,14 @@ impl ClientStore for Postgres {
         rows.iter().map(client).collect::<Result<_, _>>().map_err(Error::unavailable)
     }
 
-    async fn change_client(&self, name: &ClientName, can: &[Capability], limits: Limits) -> Result<bool, Error> {
+    async fn change_client(
+        &self,
+        name: &ClientName,
+        can: Option<&[Capability]>,
+        limits: Limits,
+    ) -> Result<bool, Error> {
         let (quota, horizon) = written(limits);
-        let change = sqlx::query(CHANGE).bind(capabilities(can)).bind(quota).bind(horizon).bind(name.as_str());
+        let change = sqlx::query(CHANGE).bind(can.map(capabilities)).bind(quota).bind(horizon).bind(name.as_str());
         Ok(self.execute(change).await? == 1)
     }
 

@@ -72,8 +72,13 @@ impl ClientStore for Sqlite {
         self.query(|connection| connection.prepare_cached(LIST)?.query_map([], client)?.collect()).await
     }
 
-    async fn change_client(&self, name: &ClientName, can: &[Capability], limits: Limits) -> Result<bool, Error> {
-        let (name, can, (quota, horizon)) = (name.clone(), capabilities(can), written(limits));
+    async fn change_client(
+        &self,
+        name: &ClientName,
+        can: Option<&[Capability]>,
+        limits: Limits,
+    ) -> Result<bool, Error> {
+        let (name, can, (quota, horizon)) = (name.clone(), can.map(capabilities), written(limits));
         let change = move |connection: &rusqlite::Connection| {
             let changed = connection.prepare_cached(CHANGE)?.execute(params![can, quota, horizon, name.as_str()])?;
             Ok(changed == 1)

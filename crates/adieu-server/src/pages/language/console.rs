@@ -9,7 +9,7 @@ pub(super) use english::ENGLISH;
 pub(super) use german::GERMAN;
 
 /// Formats a number of sessions or followers.
-type Sessions = fn(usize) -> String;
+type Count = fn(usize) -> String;
 
 /// The texts of the console in one language.
 #[derive(Debug)]
@@ -295,9 +295,9 @@ pub(crate) struct ConsoleMessages {
     pub(crate) session_live: &'static str,
     pub(crate) session_ended: &'static str,
     pub(crate) session_none: &'static str,
-    pub(crate) sessions_end: Sessions,
-    pub(crate) sessions_ended: Sessions,
-    pub(crate) followers_cut_off: Sessions,
+    pub(crate) sessions_end: Count,
+    pub(crate) sessions_ended: Count,
+    pub(crate) followers_cut_off: Count,
     everywhere: [&'static str; 4],
 }
 

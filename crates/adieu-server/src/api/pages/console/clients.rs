@@ -154,7 +154,7 @@ impl Given {
             title: if is_new { c.add_client.to_owned() } else { format!("{}: {}", c.change_client, self.name) },
             action: action.name(),
             name: self.name.clone(),
-            capabilities,
+            capabilities: capabilities.into(),
             quota: self.quota.clone(),
             horizon: self.horizon.clone(),
             logout_uri: self.logout_uri.clone(),
@@ -185,6 +185,10 @@ impl Given {
                         value => command.push_str(&format!(" --revocation-{option} {}", quoted(value))),
                     }
                 }
+            }
+            if names.is_empty() && action == Action::Change {
+                // The command line cannot take the last one away.
+                command.clear();
             }
             if !self.logout_uri.is_empty() {
                 effects.push(format!("{} {}", c.effect_logout_tokens, self.logout_uri));
