@@ -8,6 +8,7 @@ mod backchannel_logout;
 mod bad_input;
 mod clients;
 mod concurrent_changes;
+mod console_clients;
 mod console_pages;
 mod cookies;
 mod documentation;
