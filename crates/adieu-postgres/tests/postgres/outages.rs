@@ -258,7 +258,26 @@ async fn a_node_that_freezes_while_it_has_the_lock_stops_nobody_for_long() {
 async fn miss_a_standby(server: &test_servers::Postgres) {
     behind_its_back(&server.url(), "ALTER SYSTEM SET synchronous_standby_names = 'missing'").await;
     behind_its_back(&server.url(), "SELECT pg_reload_conf()").await;
+    // The server applies it some time after it was told.
+    let mut other = connected(&locally(server)).await;
+    soon(async || {
+        let url = server.url();
+        let probe = tokio::spawn(async move {
+            connected(&url).await.execute("CREATE TABLE probe (a TEXT); DROP TABLE probe").await;
+        });
+        while !probe.is_finished() {
+            if other.number(COMMITS_THAT_WAIT).await > 0 {
+                other.execute(END_THEM).await;
+                return probe.await.err();
+            }
+        }
+        None
+    })
+    .await;
 }
+
+const COMMITS_THAT_WAIT: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+const END_THEM: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
 
 /// Returns the URL for a node whose commits do not wait for a standby.
 fn locally(server: &test_servers::Postgres) -> String {
@@ -306,14 +325,13 @@ async fn nobody_who_hinders_notifications_hinders_a_logout() {
         connected(&url).await.execute("CREATE TABLE foreign_table (a TEXT); NOTIFY foreign_channel").await;
     });
     let mut other = connected(&locally(&server)).await;
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    soon(async || (other.number(waits).await > 0).then_some(())).await;
+    soon(async || (other.number(COMMITS_THAT_WAIT).await > 0).then_some(())).await;
     for number in 0..3 {
         store.append(vec![token(format!("{number}"))]).await.unwrap();
     }
     let page = reader.read(Some(&empty), Duration::from_secs(60)).await.unwrap();
     assert!(!page.entries.is_empty(), "who is not told looks");
     soon(async || (store.unannounced() > 0).then_some(())).await;
-    other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
+    other.execute(END_THEM).await;
     foreign.await.unwrap_err();
 }
