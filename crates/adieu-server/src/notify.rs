@@ -8,10 +8,7 @@
 //! 4. `STOPPING=1` is sent when the server is asked to stop; it goes on sending `WATCHDOG=1` until the requests in progress are answered.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -35,20 +32,30 @@ const READY_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Notifier {
     reporting: Option<JoinHandle<()>>,
-    is_ready: Arc<AtomicBool>,
+    is_ready: IsReady,
+}
+
+/// Whether `READY=1` was sent. Locked while that is sent, so that who has received it gets the state of a reload that is asked for next.
+#[derive(Debug, Clone, Default)]
+struct IsReady(Arc<Mutex<bool>>);
+
+impl IsReady {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Notifier {
     /// Starts to ask `api` for its state, if systemd wants to know it.
     pub fn start(api: ApiService) -> Self {
-        let is_ready = Arc::<AtomicBool>::default();
-        let reporting = std::env::var_os("NOTIFY_SOCKET").map(|_| tokio::spawn(report(api, Arc::clone(&is_ready))));
+        let is_ready = IsReady::default();
+        let reporting = std::env::var_os("NOTIFY_SOCKET").map(|_| tokio::spawn(report(api, is_ready.clone())));
         Self { reporting, is_ready }
     }
 
     /// Reports that the settings are being read again.
     pub fn reloading(&self) {
-        if self.is_ready.load(Relaxed) {
+        if *self.is_ready.lock() {
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => send(&[NotifyState::Reloading, now]),
                 Err(_) => send(&[NotifyState::Reloading]),
@@ -58,7 +65,7 @@ impl Notifier {
 
     /// Reports that the settings have been read again.
     pub fn reloaded(&self) {
-        if self.is_ready.load(Relaxed) {
+        if *self.is_ready.lock() {
             send(&[NotifyState::Ready]);
         }
     }
@@ -79,12 +86,15 @@ impl Drop for Notifier {
     }
 }
 
-async fn report(api: ApiService, is_ready: Arc<AtomicBool>) {
+async fn report(api: ApiService, is_ready: IsReady) {
     while !succeeds(&api, "/readyz").await {
         sleep(READY_INTERVAL).await;
     }
-    send(&[NotifyState::Ready]);
-    is_ready.store(true, Relaxed);
+    {
+        let mut is_ready = is_ready.lock();
+        send(&[NotifyState::Ready]);
+        *is_ready = true;
+    }
     let Some(patience) = watchdog_enabled().filter(|patience| !patience.is_zero()) else { return };
     let mut due = interval(patience / 2);
     loop {

@@ -88,10 +88,10 @@ async fn prepared() -> Prepared {
     Prepared { place, jose, sessions, token: pair.refresh, key }
 }
 
-/// Every node writes down which changes of the keys it has noticed, and that of the command may notice its own.
+/// Every node writes down which changes of the keys it has noticed, with a message, and that of the command may notice its own.
 fn told_once(lines: Vec<Value>) -> Vec<Value> {
     let mut once = Vec::new();
-    for line in lines.into_iter().filter(|line| line.get("signs_from").is_none()) {
+    for line in lines.into_iter().filter(|line| line.get("signs_from").is_none() && line.get("message").is_none()) {
         if !once.contains(&line) {
             once.push(line);
         }
