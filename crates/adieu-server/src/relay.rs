@@ -103,7 +103,7 @@ impl Relay {
         let issuer = Issuer::new(&settings.issuer)?;
         let traces = Traces::start(settings)?;
         let to_node = Traced { transport: transport(settings)?, traces: traces.clone() };
-        let mut service = service_of(settings, url)?.with_clock(Arc::clone(&clock)).with_transport(Arc::new(to_node));
+        let mut service = service_of(settings, url, Arc::new(to_node))?.with_clock(Arc::clone(&clock));
         let trusted = Trusted::new(settings, &Trusted::default())?;
         for decoder in trusted.decoders() {
             service = service.with_issuer(decoder);
@@ -237,16 +237,20 @@ pub fn followed(settings: &Settings) -> anyhow::Result<Option<&str>> {
     }
 }
 
-/// Returns what follows the node at `url`, before anything is sent.
+/// Returns what follows the node at `url` by this transport, before anything is sent.
 ///
 /// # Errors
 /// Fails if a setting is invalid, or the secret can't be read.
-pub(crate) fn service_of(settings: &Settings, url: &str) -> anyhow::Result<ServiceBuilder> {
+pub(crate) fn service_of(
+    settings: &Settings,
+    url: &str,
+    transport: Arc<dyn Transport>,
+) -> anyhow::Result<ServiceBuilder> {
     let name = settings.follow_client.clone().context("follow needs follow_client")?;
     let secret = read_secret(settings)?;
     let base = format!("{}/", url.trim_end_matches('/'));
     let service = Service::builder(Issuer::new(&settings.issuer)?, base, name, secret)
-        .with_transport(Arc::new(transport(settings)?))
+        .with_transport(transport)
         .with_leeway(settings.leeway)
         .with_max_staleness(settings.max_staleness)
         .with_stale_policy(settings.stale_policy);

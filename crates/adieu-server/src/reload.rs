@@ -105,7 +105,7 @@ impl Reload {
         let _access = Access::new(&found)?;
         high_water::check(&found)?;
         if let Some(url) = relay::followed(&found)? {
-            let _service = relay::service_of(&found, url)?;
+            let _service = relay::service_of(&found, url, Arc::new(relay::transport(&found)?))?;
         }
         let (certificate, asks) = (Certificate::read(&found)?, found.tls_client_ca.is_some());
         let before = self.settings.load_full();

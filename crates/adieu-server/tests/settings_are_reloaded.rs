@@ -508,6 +508,10 @@ fn a_pipe_in_place_of_a_file_holds_nothing_up() {
         ("audit_log = \"pipe\"".to_owned(), "pipe can't be written: no process reads this named pipe"),
         ("tls_certificate = \"pipe\"\ntls_key = \"pipe\"".to_owned(), "pipe (tls_certificate): not a regular file"),
         ("high_water_file = \"pipe\"".to_owned(), "high_water_file pipe is not a regular file"),
+        (
+            "follow = \"http://127.0.0.1:1\"\nfollow_client = \"a\"\nfollow_secret_file = \"shop.secret\"\nfollow_ca = \"pipe\"".to_owned(),
+            "pipe: not a regular file",
+        ),
     ] {
         let line = server.reload(&settings, "were not reloaded");
         assert!(line.contains(why), "{line}");

@@ -16,6 +16,9 @@ use super::certified_pool;
 /// How often the files are read again.
 const RENEWAL: Duration = Duration::from_secs(10);
 
+/// The maximum size of a file, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
+
 #[derive(Debug)]
 pub(super) struct Renewed {
     files: Files,
@@ -54,8 +57,9 @@ impl Files {
         let read = |setting, file: &PathBuf| {
             let unreadable = |error| Error::setting(setting, format!("{}: {error}", file.display()));
             // A pipe would be waited for.
-            if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
-                return Err(unreadable(std::io::Error::other("not a regular file")));
+            let metadata = std::fs::metadata(file).map_err(unreadable)?;
+            if !metadata.is_file() || metadata.len() > MAX_BYTES {
+                return Err(unreadable(std::io::Error::other("not a regular file of at most 1 MiB")));
             }
             std::fs::read(file).map_err(unreadable)
         };

@@ -175,9 +175,10 @@ pub(super) fn webhooks(settings: &Settings, mut check: Check<'_>) {
 /// Starts to follow the keys of the node that a relay follows. Unlike its log, they need no registration there.
 fn follow_node(settings: &Settings) -> anyhow::Result<Option<(String, Arc<KeyFollower>)>> {
     let Some(url) = relay::followed(settings)? else { return Ok(None) };
-    let keys = relay::service_of(settings, url)?.remote()?.keys_url()?;
+    let transport = Arc::new(relay::transport(settings)?);
+    let keys = relay::service_of(settings, url, transport.clone())?.remote()?.keys_url()?;
     let decoder = Decoder::new(Rules::new(settings.issuer.parse()?), KeySet::pending());
-    let source = KeySource::new(&keys)?.with_transport(Arc::new(relay::transport(settings)?));
+    let source = KeySource::new(&keys)?.with_transport(transport);
     let follower = KeyFollower::start(decoder.into(), source)?;
     Ok(Some((redacted(&format!("the node {url}")), Arc::new(follower))))
 }
