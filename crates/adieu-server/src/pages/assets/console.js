@@ -42,10 +42,20 @@ async function progress() {
     const problem = find('problem', page);
     if (problem) find('notices')?.append(problem);
   }
+  const pause = () => new Promise((resolve) => setTimeout(resolve, PROGRESS_INTERVAL));
   let isOver = false;
-  const end = load('&wait=everywhere').then(show, () => {}).finally(() => { isOver = true; });
+  async function end() {
+    while (!isOver) {
+      // A lost request is sent again.
+      const page = await load('&wait=everywhere').catch(pause);
+      if (!page) continue;
+      isOver = true;
+      show(/** @type {Document} */ (page));
+    }
+  }
+  const ended = end();
   while (!isOver) {
-    await Promise.race([end, new Promise((resolve) => setTimeout(resolve, PROGRESS_INTERVAL))]);
+    await Promise.race([ended, pause()]);
     const page = isOver ? undefined : await load('').catch(() => undefined);
     if (page && !isOver) show(page);
   }

@@ -128,7 +128,7 @@ pub(in super::super) static ENGLISH: ConsoleMessages = ConsoleMessages {
     can_introspect: "asks about all tokens, also refresh tokens",
     can_introspect_access: "asks about access tokens",
     can_reset_password: "issues tokens that reset passwords",
-    effect_client_add: "Whoever has the secret can do this. It is shown once.",
+    effect_client_add: "Anyone who has the secret can do this. It is shown once.",
     effect_client_change: "Running servers apply this within a second.",
     effect_rotate_secret: "Running servers reject the old secret within a second. The new one is shown once. Until the service has it, its requests fail.",
     effect_client_remove: "Running servers reject its requests within a second. What it has revoked stays revoked.",
