@@ -140,6 +140,8 @@ impl Trail {
     /// Appends to this file from the next line on, or to none.
     pub(crate) fn move_to(&self, path: Option<PathBuf>) {
         self.0.path.store(path.map(Arc::new));
+        // Of the file before.
+        self.0.is_torn.store(false, Relaxed);
     }
 
     /// Returns a layer that writes every event of the target into the file, whatever the log level is.
