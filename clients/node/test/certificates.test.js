@@ -87,6 +87,10 @@ test('a renewed certificate is used without a restart', async (t) => {
   const blocklist = new Blocklist({ ...options, certificateFile: file('ours.pem') });
   t.after(() => blocklist.close());
   await eventually(async () => blocklist.status().failure !== undefined, 'the certificate is rejected');
+  // While it is replaced, it may be missing.
+  rmSync(file('ours.pem'));
+  const exp = Math.floor(Date.now() / 1000) + 600;
+  await assert.rejects(blocklist.revoke({ jti: 'one', exp }, { timeout: 300 }), { code: 'ADIEU_UNREACHABLE', message: /ENOENT/ });
   copyFileSync(file('shop.pem'), file('ours.pem'));
   await blocklist.ready();
 });

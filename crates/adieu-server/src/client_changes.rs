@@ -44,7 +44,7 @@ pub(crate) async fn add(stores: &Stores, client: &Client, by: Operator<'_>) -> R
     if let Some(LogState { lineage, head, .. }) = now {
         let end = Cursor { log: lineage, position: head };
         if let Err(error) = stores.deliveries().begin(&name_of_client(&client.name), &end).await {
-            // Nobody will learn its secret.
+            // Its secret will not be printed.
             stores.clients().remove_client(&client.name).await?;
             return Err(error.into());
         }

@@ -8,7 +8,7 @@
 //!    attempts.
 //! 3. Memory is bounded, whatever names and addresses are tried. Names are stored only as hashes.
 //! 4. A session has its own count of wrong passwords that confirm an action. Failed logins can't exhaust it, wherever they come from, and
-//!    wrong confirmations lock nobody out of logging in.
+//!    wrong confirmations never prevent a login.
 //!
 //! Counts belong to this process and end with it; addresses from which users have logged in are kept in the store.
 //! A rejected attempt costs nothing and is not counted, so repeating it does not extend the rejection.

@@ -44,7 +44,7 @@ const RENEWAL: Duration = Duration::from_secs(10);
 pub struct LacksCertificate;
 
 impl LacksCertificate {
-    /// Returns what is true of a connection after its handshake; `is_asked` is [`Tls::asks`].
+    /// Returns whether a connection lacks a certificate after its handshake; `is_asked` is [`Tls::asks`].
     pub(super) fn of(stream: &TlsStream<TcpStream>, is_asked: bool) -> Option<Self> {
         (is_asked && stream.get_ref().1.peer_certificates().is_none()).then_some(Self)
     }
