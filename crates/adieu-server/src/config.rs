@@ -84,6 +84,7 @@ pub struct Settings {
     /// The file with the certificate for TLS, and after it those of the authorities up to, but without, the root, in PEM. With it, the
     /// server speaks only TLS at its TCP addresses (1.3 or 1.2), and `tls_key` is needed too. The files are read again every ten seconds, so
     /// that a renewed certificate is used without a restart. Not set: no TLS; put a proxy in front of the server.
+    /// Turning TLS on or off needs a restart.
     #[config(env = "ADIEU_TLS_CERTIFICATE", deserialize_with = text)]
     pub tls_certificate: Option<PathBuf>,
 
@@ -94,7 +95,7 @@ pub struct Settings {
     /// The file with the certificates of the authorities that issue certificates to clients, in PEM. With it, the server asks for a
     /// certificate at its TCP addresses and ends the handshake if that is not from these authorities or has expired. A request with the
     /// secret of a client (followers, relays, introspection) is rejected without a certificate: a stolen secret alone is of no use. Browsers
-    /// and proxies need none. Not set: no certificates are asked for.
+    /// and proxies need none. Not set: no certificates are asked for. Turning this on or off needs a restart.
     #[config(env = "ADIEU_TLS_CLIENT_CA", deserialize_with = text)]
     pub tls_client_ca: Option<PathBuf>,
 
@@ -274,8 +275,8 @@ pub struct Settings {
     #[config(env = "ADIEU_PAGES", default = true, deserialize_with = text)]
     pub pages: bool,
 
-    /// Whether `/console` is one of the pages: there, administrators see and change users, sessions, revocations and keys. Nobody else can
-    /// use it. It needs `pages`.
+    /// Whether `/console` is one of the pages: there, administrators see and change users, sessions, revocations,
+    /// clients and keys. Nobody else can use it. It needs `pages`.
     #[config(env = "ADIEU_CONSOLE", default = true, deserialize_with = text)]
     pub console: bool,
 
