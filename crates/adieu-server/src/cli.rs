@@ -107,7 +107,7 @@ enum Command {
     Relay(relay::Arguments),
     /// Add, list, change, delete, import and export users
     User(user::Arguments),
-    /// Add, list, change and remove the services that follow, revoke and introspect
+    /// Add, list, change and remove clients: services that call the server
     Client(client::Arguments),
     /// Add, list and remove e-mail addresses and other aliases by which events name users of trusted issuers
     Alias(alias::Arguments),
@@ -121,7 +121,7 @@ enum Command {
     Revoke(revoke::Arguments),
     /// List, rotate and remove signing keys
     Key(key::Arguments),
-    /// List the deliveries of webhooks and logout tokens, and repeat them
+    /// List, repeat and skip deliveries of webhooks and logout tokens
     Delivery(delivery::Arguments),
     /// Back up, restore and copy stores
     Store(store::Arguments),

@@ -38,6 +38,7 @@
 //! | [`adieu-axum`](https://docs.rs/adieu-axum) | extractors, layers, cookies and CSRF protection for axum |
 //! | [`adieu-sqlite`](https://docs.rs/adieu-sqlite), [`adieu-postgres`](https://docs.rs/adieu-postgres), [`adieu-redis`](https://docs.rs/adieu-redis) | one durable store each, shared by several processes or nodes |
 //! | [`adieu-client`](https://docs.rs/adieu-client) | a service without a store that follows a node over HTTP |
+//! | [`adieu-events`](https://docs.rs/adieu-events) | logout events of identity providers |
 //! | [`adieu-conformance`](https://docs.rs/adieu-conformance) | the test suite that every store passes |
 
 mod algorithm;
