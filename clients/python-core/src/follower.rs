@@ -29,7 +29,7 @@ use tokio::{runtime, sync::oneshot};
 use crate::{
     border::guarded,
     feed::{Feed, Recording, Shared},
-    payload::{AllClaims, Payload},
+    payload::AllClaims,
     refused,
     revocations::{Facts, Revocations},
     verifier::Followed,
@@ -76,10 +76,11 @@ impl Core {
         complete_at.is_some_and(|complete_at| SystemClock.moment().since(complete_at) <= self.shared.max_staleness)
     }
 
-    /// Returns what a look-up found; `None` if it found nothing, and the index is stale.
+    /// Returns what a look-up finds; `None` if it finds nothing, and the index is stale.
     #[inline]
-    fn unless_stale(&self, found: bool, complete_at: Option<Moment>) -> Option<bool> {
-        if found { Some(true) } else { self.is_recent(complete_at).then_some(false) }
+    pub(crate) fn look_up(&self, finds: impl FnOnce(&Self) -> bool) -> Option<bool> {
+        let complete_at = self.complete_at();
+        if finds(self) { Some(true) } else { self.is_recent(complete_at).then_some(false) }
     }
 
     /// Returns whether a token that matches no revocation has expired as far as its revocation may have been removed.
@@ -228,36 +229,9 @@ impl Core {
         self.freshness.store(Arc::new(Freshness::never()));
     }
 
-    /// Returns whether the token with this id was revoked by its id; `None` if Python has to decide.
-    fn contains(&self, jti: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
-        guarded(|| {
-            let Ok(jti) = jti.cast_exact::<PyString>() else { return Ok(None) };
-            let Ok(jti) = jti.to_str() else { return Ok(None) };
-            let complete_at = self.complete_at();
-            Ok(self.unless_stale(self.shared.revocations.contains(jti), complete_at))
-        })
-    }
-
-    /// Returns whether the token with this payload is revoked; `None` if Python has to decide.
-    fn is_revoked(
-        &self,
-        py: Python<'_>,
-        payload: &Bound<'_, PyAny>,
-        subject_claim: &Bound<'_, PyString>,
-        kid: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Option<bool>> {
-        guarded(|| {
-            let kid = kid.map(|kid| kid.cast_exact::<PyString>().ok().and_then(|kid| kid.to_str().ok()));
-            // One that Python has to judge.
-            if kid == Some(None) {
-                return Ok(None);
-            }
-            let Ok(payload) = Payload::read(py, payload, subject_claim) else { return Ok(None) };
-            let complete_at = self.complete_at();
-            let found =
-                self.shared.revocations.matches(&payload.facts(kid.flatten())?) || self.is_pruned(payload.expires_at);
-            Ok(self.unless_stale(found, complete_at))
-        })
+    /// Returns whether the token with this id was revoked by its id, however old the index is.
+    fn contains(&self, jti: &Bound<'_, PyString>) -> PyResult<bool> {
+        guarded(|| Ok(jti.to_str().is_ok_and(|jti| self.shared.revocations.contains(jti))))
     }
 
     /// Returns whether a revocation matches these claims, however old the index is.

@@ -4,14 +4,15 @@
 //!    or eventlet does not delay it. It reports through values that Python polls.
 //! 2. **A fork finds no thread.** Python stops the thread before a fork, and starts one in the parent and in the child: see
 //!    `Core::pause`.
-//! 3. **Anything unusual is left to Python.** A look-up that cannot be answered from valid claims and a fresh index returns
-//!    `None`; the Python package then decides, with the same code and the same errors as without this core.
+//! 3. **Anything unusual is left to Python.** A look-up that cannot be answered from valid claims and a fresh index calls
+//!    the Python package, which decides with the same code and the same errors as without this core: see `lookups`.
 //! 4. **No panic ends a worker.** It becomes a `RuntimeError` in every method that is given a claim, an id or a token: see
 //!    `border`.
 
 mod border;
 mod feed;
 mod follower;
+mod lookups;
 mod payload;
 mod revocations;
 mod verifier;
@@ -28,6 +29,8 @@ mod adieu_core {
     use crate::border::panic_in_core;
     #[pymodule_export]
     use crate::follower::Core;
+    #[pymodule_export]
+    use crate::lookups::Lookups;
     #[pymodule_export]
     use crate::verifier::Verifier;
 

@@ -2,7 +2,7 @@
 
 use adieu::{MAX_ID_BYTES, revocation::TokenClaims, time::Timestamp};
 use pyo3::{
-    Bound, Py, PyAny, PyResult, Python, intern,
+    Bound, Py, PyAny, Python, intern,
     types::{
         PyAnyMethods, PyBool, PyBoolMethods, PyDict, PyDictMethods, PyFloat, PyFloatMethods, PyInt, PyList,
         PyListMethods, PyString, PyStringMethods, PyTuple, PyTupleMethods,
@@ -76,11 +76,8 @@ pub(crate) struct Unusual;
 
 impl<'a, 'py> Payload<'a, 'py> {
     /// Reads the claims of a payload. The caller keeps the payload unchanged meanwhile.
-    pub(crate) fn read(
-        py: Python<'py>,
-        payload: &'a Bound<'py, PyAny>,
-        subject_claim: &Bound<'py, PyString>,
-    ) -> Result<Self, Unusual> {
+    pub(crate) fn read(payload: &'a Bound<'py, PyAny>, subject_claim: &Bound<'py, PyString>) -> Result<Self, Unusual> {
+        let py = payload.py();
         let payload = payload.cast_exact::<PyDict>().map_err(|_| Unusual)?;
         Ok(Self {
             issuer: text(payload, intern!(py, "iss"))?,
@@ -94,14 +91,15 @@ impl<'a, 'py> Payload<'a, 'py> {
     }
 
     /// Returns the facts of the token, whose header has this `kid`.
-    pub(crate) fn facts<'b>(&'b self, key_id: Option<&'b str>) -> PyResult<Facts<'b>> {
+    pub(crate) fn facts<'b>(&'b self, kid: Option<&'b Bound<'py, PyAny>>) -> Result<Facts<'b>, Unusual> {
+        let kid = kid.map(|kid| kid.cast_exact::<PyString>()).transpose().map_err(|_| Unusual)?;
         Ok(Facts {
-            issuer: self.issuer.as_ref().map(|text| text.to_str()).transpose()?,
-            token_id: self.token_id.to_str()?,
-            session: self.session.as_ref().map(|text| text.to_str()).transpose()?,
-            subject: self.subject.as_ref().map(|text| text.to_str()).transpose()?,
+            issuer: self.issuer.as_ref().map(id).transpose()?,
+            token_id: id(&self.token_id)?,
+            session: self.session.as_ref().map(id).transpose()?,
+            subject: self.subject.as_ref().map(id).transpose()?,
             issued_at: self.issued_at,
-            key_id,
+            key_id: kid.map(|kid| kid.to_str()).transpose().map_err(|_| Unusual)?,
             claims: Some(&self.claims),
         })
     }
@@ -111,14 +109,18 @@ fn text<'py>(
     payload: &Bound<'py, PyDict>,
     name: &Bound<'py, PyString>,
 ) -> Result<Option<Bound<'py, PyString>>, Unusual> {
-    let Some(value) = payload.get_item(name).map_err(|_| Unusual)? else { return Ok(None) };
-    let value = value.cast_into_exact::<PyString>().map_err(|_| Unusual)?;
-    let bytes = value.to_str().map_err(|_| Unusual)?.len();
-    if bytes == 0 || bytes > MAX_ID_BYTES { Err(Unusual) } else { Ok(Some(value)) }
+    let value = payload.get_item(name).map_err(|_| Unusual)?;
+    value.map(|value| value.cast_into_exact().map_err(|_| Unusual)).transpose()
 }
 
-fn date<'py>(payload: &Bound<'py, PyDict>, name: &Bound<'py, PyString>) -> Result<Option<Timestamp>, Unusual> {
+fn id<'a>(text: &'a Bound<'_, PyString>) -> Result<&'a str, Unusual> {
+    text.to_str().ok().filter(|id| !id.is_empty() && id.len() <= MAX_ID_BYTES).ok_or(Unusual)
+}
+
+fn date(payload: &Bound<'_, PyDict>, name: &Bound<'_, PyString>) -> Result<Option<Timestamp>, Unusual> {
     let Some(value) = payload.get_item(name).map_err(|_| Unusual)? else { return Ok(None) };
-    let seconds: u64 = value.cast_exact::<PyInt>().map_err(|_| Unusual)?.extract().map_err(|_| Unusual)?;
-    if seconds > LATEST { Err(Unusual) } else { Ok(Some(Timestamp::from_unix(seconds))) }
+    // Read as a signed integer, which Python converts faster.
+    let seconds: i64 = value.cast_exact::<PyInt>().map_err(|_| Unusual)?.extract().map_err(|_| Unusual)?;
+    let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds <= LATEST).ok_or(Unusual)?;
+    Ok(Some(Timestamp::from_unix(seconds)))
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from adieu.backend import core_for
+from adieu.backend import core_for, looked_up_by_core
 from adieu.clock import SECOND, moment
 from adieu.core import CoreFollower, CoreIndex
 from adieu.errors import InvalidClaimsError, RefusedError, StaleError, UnavailableError
@@ -38,6 +38,7 @@ _MOST_AHEAD = 61.0
 """The maximum number of seconds from the node's clock to the end of a cut-off."""
 
 
+@looked_up_by_core
 class Blocklist:
     """Knows which tokens have been revoked, and revokes tokens.
 
@@ -142,6 +143,7 @@ class Blocklist:
             )
             self._index = self._tokens = CoreIndex(self._core, accepts_when_stale=accepts)
             self._follower = CoreFollower(self._core, self._node)
+            self._look_up_in(self._core, subject_claim)
         self._complete_at = self._follower.stamp
         self._hooks = Hooks(self)
         self._finalizer = weakref.finalize(self, self._follower.close)
@@ -195,8 +197,6 @@ class Blocklist:
         A logout at the node ends a session, so use `is_revoked` for tokens of the node. Raises `StaleError` when the
         memory is stale.
         """
-        if self._core is not None and (found := self._core.contains(jti)) is not None:
-            return found
         # Reads the freshness before the index, and the time after it: a pause in between can only make it stale.
         complete_at = self._complete_at[0]
         if jti in self._tokens:
@@ -220,8 +220,6 @@ class Blocklist:
         Raises `StaleError` when the memory is stale, `InvalidClaimsError` for a payload that the node would reject, and
         `TypeError` if both ``jti`` and `token` are missing.
         """
-        if self._core is not None and (found := self._core.is_revoked(payload, self._subject_claim, kid)) is not None:
-            return found
         claims = claims_of(payload, self._subject_claim, token, kid)
         complete_at = self._complete_at[0]
         if self._index.is_revoked(claims):
@@ -376,6 +374,9 @@ class Blocklist:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Blocklist holds a secret and a thread; make one where it is needed")
+
+    def _look_up_in(self, core: "Core", subject_claim: str) -> None:
+        """Does nothing where the look-ups of the core, which replace this, are not a base of the class."""
 
     def _looks_again(self) -> bool:
         """Returns whether a lookup that found a stale index should be repeated. Raises if it must be rejected."""

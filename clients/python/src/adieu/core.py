@@ -53,7 +53,7 @@ class CoreIndex:
         return self._core.pruned_through
 
     def __contains__(self, jti: object) -> bool:
-        return isinstance(jti, str) and self._core.contains(str(jti)) is True
+        return isinstance(jti, str) and self._core.contains(str(jti))
 
     def __len__(self) -> int:
         return self._core.size[0]
