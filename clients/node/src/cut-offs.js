@@ -34,6 +34,7 @@ export class CutOffs {
    * @param {number | undefined} issuedAt
    */
   covers(id, issuedAt) {
+    if (this.#byId.size === 0) return false;
     const issuedUntil = this.#byId.get(id)?.issuedUntil;
     // The cut-off includes its whole second.
     return issuedUntil !== undefined && (issuedAt === undefined || Math.floor(issuedAt) <= issuedUntil);

@@ -2,12 +2,14 @@
  * Fingerprints of ids: 64 bits, under a random key.
  *
  * A text is the sequence of its UTF-16 units w_1 … w_n, followed by a unit of 1. Each of four lanes is the multilinear sum
- * start + Σ m_i · w_i modulo 2³² with random 32-bit multipliers of its own, of which the upper 16 bits are kept. This family is strongly
+ * Σ m_i · w_i modulo 2³² with random 32-bit multipliers of its own, of which the upper 16 bits are kept. This family is strongly
  * universal (Lemire and Kaser, "Strongly universal string hashing is fast", 2014, theorem 3.1: with words of 16 bits, the upper 17 of 32
- * bits), also for texts of different lengths, because the last unit is never 0. Two different ids of at most 512 units therefore have the same
- * fingerprint with a probability of 2⁻⁶⁴, whoever chose them, as long as the choice does not depend on the key. An id is wrongly found among
- * n others with a probability of at most n · 2⁻⁶⁴, and twice that because 0 becomes 1: below 10⁻¹² for n up to 9 million, and
- * 1.1 · 10⁻¹³ for a million.
+ * bits; the multiplier of the last unit is their constant term), also for texts of different lengths, because only the longer one has that
+ * multiplier. Two different ids of at most 512 units therefore have the same fingerprint with a probability of 2⁻⁶⁴, whoever chose them, as
+ * long as the choice does not depend on the key. An id is wrongly found among n others with a probability of at most n · 2⁻⁶⁴, and twice
+ * that because 0 becomes 1: below 10⁻¹² for n up to 9 million, and 1.1 · 10⁻¹³ for a million.
+ *
+ * The two halves are separate, because most look-ups need one: it is seldom that of another id.
  *
  * The proof needs the key to be secret: nothing may reveal fingerprints, or the order in which they are kept.
  */
@@ -26,110 +28,97 @@ for (const [value, digit] of [...'0123456789abcdef'].entries()) DIGITS[digit.cha
 
 const HYPHEN = 45;
 
-export class Fingerprint {
-  /** The two halves of the last fingerprint. `low` is never 0. */
-  low = 0;
-  high = 0;
+/** Where the words of a UUID begin in its text. */
+const WORDS = Uint8Array.of(0, 4, 9, 14, 19, 24, 28, 32);
 
+export class Fingerprint {
   // UUIDs have multipliers of their own, so that the short form of a UUID cannot have the sum of another text.
   #ofUuids = crypto.getRandomValues(new Int32Array(LANES * (UUID_WORDS + 1)));
   #ofTexts = crypto.getRandomValues(new Int32Array(LANES * (MAX_UNITS + 1)));
-  #start = crypto.getRandomValues(new Int32Array(LANES));
 
   /**
-   * Takes the fingerprint of an id. A UUID in lower case with hyphens has the same one as its 16 bytes.
+   * Returns one half of the fingerprint of an id; never 0. A UUID in lower case with hyphens has the same one as its 16 bytes.
    * @param {string} id
    */
-  ofText(id) {
-    if (id.length === 36 && this.#ofUuidText(id)) return;
-    const length = id.length;
+  lowOf(id) {
+    return low(this.#lanesOf(id, 0));
+  }
+
+  /** Returns the other half. @param {string} id */
+  highOf(id) {
+    return high(this.#lanesOf(id, 2));
+  }
+
+  /** Like {@link lowOf}, of the 16 bytes of a UUID. @param {Uint8Array} bytes @param {number} at */
+  lowOfUuid(bytes, at) {
+    return low(this.#lanesOfUuid(bytes, at, 0));
+  }
+
+  /** Like {@link highOf}, of the 16 bytes of a UUID. @param {Uint8Array} bytes @param {number} at */
+  highOfUuid(bytes, at) {
+    return high(this.#lanesOfUuid(bytes, at, 2));
+  }
+
+  /** Returns two lanes. @param {string} id @param {number} at the first of them */
+  #lanesOf(id, at) {
+    let a = 0;
+    let b = 0;
+    if (id.length === 36 && hasHyphens(id)) {
+      const m = this.#ofUuids;
+      let all = 0;
+      let next = at;
+      for (let word = 0; word < UUID_WORDS; word += 1, next += LANES) {
+        const digits = digitsAt(id, WORDS[word]);
+        all |= digits;
+        a = (a + Math.imul(m[next], digits)) | 0;
+        b = (b + Math.imul(m[next + 1], digits)) | 0;
+      }
+      if (all >>> 16 === 0) return upper(a + m[next], b + m[next + 1]);
+      a = b = 0;
+    }
     // More units than multipliers: such an id has no revocation, and the caller rejects it before.
-    if (length > MAX_UNITS) throw new RangeError('the id is too long');
+    if (id.length > MAX_UNITS) throw new RangeError('the id is too long');
     const m = this.#ofTexts;
-    const start = this.#start;
-    let a = start[0] | 0;
-    let b = start[1] | 0;
-    let c = start[2] | 0;
-    let d = start[3] | 0;
-    let at = 0;
-    for (let index = 0; index < length; index += 1, at += LANES) {
+    for (let index = 0; index < id.length; index += 1, at += LANES) {
       const unit = id.charCodeAt(index);
       a = (a + Math.imul(m[at], unit)) | 0;
       b = (b + Math.imul(m[at + 1], unit)) | 0;
-      c = (c + Math.imul(m[at + 2], unit)) | 0;
-      d = (d + Math.imul(m[at + 3], unit)) | 0;
     }
-    this.#finish((a + m[at]) | 0, (b + m[at + 1]) | 0, (c + m[at + 2]) | 0, (d + m[at + 3]) | 0);
+    return upper(a + m[at], b + m[at + 1]);
   }
 
-  /**
-   * Takes the fingerprint of a UUID, from its 16 bytes.
-   * @param {Uint8Array} bytes
-   * @param {number} at
-   */
-  ofUuid(bytes, at) {
-    this.#ofWords(
-      (bytes[at] << 8) | bytes[at + 1],
-      (bytes[at + 2] << 8) | bytes[at + 3],
-      (bytes[at + 4] << 8) | bytes[at + 5],
-      (bytes[at + 6] << 8) | bytes[at + 7],
-      (bytes[at + 8] << 8) | bytes[at + 9],
-      (bytes[at + 10] << 8) | bytes[at + 11],
-      (bytes[at + 12] << 8) | bytes[at + 13],
-      (bytes[at + 14] << 8) | bytes[at + 15],
-    );
-  }
-
-  /** Returns whether a text of 36 units is a UUID in lower case with hyphens. @param {string} id */
-  #ofUuidText(id) {
-    if (id.charCodeAt(8) !== HYPHEN || id.charCodeAt(13) !== HYPHEN) return false;
-    if (id.charCodeAt(18) !== HYPHEN || id.charCodeAt(23) !== HYPHEN) return false;
-    const w0 = word(id, 0);
-    const w1 = word(id, 4);
-    const w2 = word(id, 9);
-    const w3 = word(id, 14);
-    const w4 = word(id, 19);
-    const w5 = word(id, 24);
-    const w6 = word(id, 28);
-    const w7 = word(id, 32);
-    if ((w0 | w1 | w2 | w3 | w4 | w5 | w6 | w7) >>> 16 !== 0) return false;
-    this.#ofWords(w0, w1, w2, w3, w4, w5, w6, w7);
-    return true;
-  }
-
-  /**
-   * @param {number} w0 @param {number} w1 @param {number} w2 @param {number} w3
-   * @param {number} w4 @param {number} w5 @param {number} w6 @param {number} w7
-   */
-  #ofWords(w0, w1, w2, w3, w4, w5, w6, w7) {
+  /** @param {Uint8Array} bytes @param {number} from @param {number} at the first lane */
+  #lanesOfUuid(bytes, from, at) {
     const m = this.#ofUuids;
-    const start = this.#start;
-    this.#finish(
-      uuidLane(m, start, 0, w0, w1, w2, w3, w4, w5, w6, w7),
-      uuidLane(m, start, 1, w0, w1, w2, w3, w4, w5, w6, w7),
-      uuidLane(m, start, 2, w0, w1, w2, w3, w4, w5, w6, w7),
-      uuidLane(m, start, 3, w0, w1, w2, w3, w4, w5, w6, w7),
-    );
-  }
-
-  /** @param {number} a @param {number} b @param {number} c @param {number} d */
-  #finish(a, b, c, d) {
-    const low = mix((c & 0xffff0000) | (d >>> 16), 0x9e3779b1);
-    this.low = low === 0 ? 1 : low;
-    this.high = mix((a & 0xffff0000) | (b >>> 16), 0x85ebca6b);
+    let a = 0;
+    let b = 0;
+    for (const end = from + 16; from < end; from += 2, at += LANES) {
+      const word = (bytes[from] << 8) | bytes[from + 1];
+      a = (a + Math.imul(m[at], word)) | 0;
+      b = (b + Math.imul(m[at + 1], word)) | 0;
+    }
+    return upper(a + m[at], b + m[at + 1]);
   }
 }
 
-/**
- * @param {Int32Array} m @param {Int32Array} start @param {number} lane
- * @param {number} w0 @param {number} w1 @param {number} w2 @param {number} w3
- * @param {number} w4 @param {number} w5 @param {number} w6 @param {number} w7
- */
-function uuidLane(m, start, lane, w0, w1, w2, w3, w4, w5, w6, w7) {
-  const first = start[lane] + Math.imul(m[lane], w0) + Math.imul(m[lane + 4], w1) + Math.imul(m[lane + 8], w2);
-  const second = Math.imul(m[lane + 12], w3) + Math.imul(m[lane + 16], w4) + Math.imul(m[lane + 20], w5);
-  const third = Math.imul(m[lane + 24], w6) + Math.imul(m[lane + 28], w7) + m[lane + 32];
-  return (first + second + third) | 0;
+/** The upper halves of two lanes. @param {number} a @param {number} b */
+function upper(a, b) {
+  return (a & 0xffff0000) | ((b >>> 16) & 0xffff);
+}
+
+/** @param {number} lanes */
+function low(lanes) {
+  return mix(lanes, 0x9e3779b1) || 1;
+}
+
+/** @param {number} lanes */
+function high(lanes) {
+  return mix(lanes, 0x85ebca6b);
+}
+
+/** @param {string} id */
+function hasHyphens(id) {
+  return id.charCodeAt(8) === HYPHEN && id.charCodeAt(13) === HYPHEN && id.charCodeAt(18) === HYPHEN && id.charCodeAt(23) === HYPHEN;
 }
 
 /**
@@ -137,7 +126,7 @@ function uuidLane(m, start, lane, w0, w1, w2, w3, w4, w5, w6, w7) {
  * @param {string} id
  * @param {number} at
  */
-function word(id, at) {
+function digitsAt(id, at) {
   return (
     (DIGITS[id.charCodeAt(at)] << 12) |
     (DIGITS[id.charCodeAt(at + 1)] << 8) |

@@ -8,16 +8,17 @@
 /** The number of places at the end. */
 const EXTRA = 96;
 
+/** The words of a place: `low`, which is 0 in an empty place, `high`, and when it lapses. */
+const STRIDE = 3;
+
 export class Leaf {
   count = 0;
   /** The places where fingerprints may belong. */
   places;
-  /** How many bits of `high` all fingerprints of this leaf have in common. */
+  /** How many bits of `spread(low)` all fingerprints of this leaf have in common. */
   depth;
 
-  /** `low` and `high` side by side; a `low` of 0 is an empty place. */
   #words;
-  #lapses;
   #scale;
 
   /**
@@ -28,25 +29,29 @@ export class Leaf {
     this.places = places;
     this.depth = depth;
     this.#scale = places / 2 ** 32;
-    this.#words = new Int32Array(2 * (places + EXTRA));
-    this.#lapses = new Uint32Array(places + EXTRA);
+    this.#words = new Int32Array(STRIDE * (places + EXTRA));
   }
 
   get bytes() {
-    return this.#words.byteLength + this.#lapses.byteLength;
+    return this.#words.byteLength;
+  }
+
+  /** Returns where the first fingerprint with this half is; -1 if there is none. @param {number} low */
+  find(low) {
+    const words = this.#words;
+    for (let at = this.#placeOf(low); ; at += STRIDE) {
+      const found = words[at];
+      if (found === low) return at;
+      if (found > low || found === 0) return -1;
+    }
   }
 
   /** @param {number} low @param {number} high */
   has(low, high) {
     const words = this.#words;
-    let at = Math.floor((low + 2 ** 31) * this.#scale) * 2;
-    for (;;) {
-      const found = words[at];
-      if (found === low) {
-        if (words[at + 1] === high) return true;
-      } else if (found > low || found === 0) return false;
-      at += 2;
-    }
+    let at = this.find(low);
+    while (at >= 0 && words[at] === low && words[at + 1] !== high) at += STRIDE;
+    return at >= 0 && words[at] === low;
   }
 
   /**
@@ -58,28 +63,23 @@ export class Leaf {
    */
   add(low, high, lapse) {
     const words = this.#words;
-    const lapses = this.#lapses;
-    let at = Math.floor((low + 2 ** 31) * this.#scale) * 2;
+    let at = this.#placeOf(low);
     for (;;) {
       const found = words[at];
       if (found === 0 || found > low) break;
       if (found === low && words[at + 1] === high) {
-        if (lapse > lapses[at / 2]) lapses[at / 2] = lapse;
+        if (lapse > words[at + 2] >>> 0) words[at + 2] = lapse;
         return false;
       }
-      at += 2;
+      at += STRIDE;
     }
     let free = at;
-    while (words[free] !== 0) free += 2;
-    if (free >= words.length - 2) return undefined;
-    for (let to = free; to > at; to -= 2) {
-      words[to] = words[to - 2];
-      words[to + 1] = words[to - 1];
-      lapses[to / 2] = lapses[to / 2 - 1];
-    }
+    while (words[free] !== 0) free += STRIDE;
+    if (free >= words.length - STRIDE) return undefined;
+    words.copyWithin(at + STRIDE, at, free);
     words[at] = low;
     words[at + 1] = high;
-    lapses[at / 2] = lapse;
+    words[at + 2] = lapse;
     this.count += 1;
     return true;
   }
@@ -88,7 +88,7 @@ export class Leaf {
   countAfter(lapse) {
     const words = this.#words;
     let count = 0;
-    for (let at = 0; at < words.length; at += 2) if (words[at] !== 0 && this.#lapses[at / 2] > lapse) count += 1;
+    for (let at = 0; at < words.length; at += STRIDE) if (words[at] !== 0 && words[at + 2] >>> 0 > lapse) count += 1;
     return count;
   }
 
@@ -97,23 +97,47 @@ export class Leaf {
    * @param {number} places at least
    * @param {number} depth
    * @param {number} [after]
-   * @param {number} [bit] of `high`, from the top: the filter, together with `value`
+   * @param {number} [bit] of `spread(low)`, from the top: the filter, together with `value`
    * @param {number} [value] 0 or 1
    */
   copy(places, depth, after = -1, bit = 0, value = 0) {
-    const words = this.#words;
-    const lapses = this.#lapses;
     // With more places there is always room, in the end.
     for (let size = places; ; size = Math.ceil(size * 1.5)) {
       const to = new Leaf(size, depth);
-      let isWhole = true;
-      for (let at = 0; at < words.length && isWhole; at += 2) {
-        const high = words[at + 1];
-        if (words[at] === 0 || lapses[at / 2] <= after) continue;
-        if (bit > 0 && ((high >>> (32 - bit)) & 1) !== value) continue;
-        isWhole = to.add(words[at], high, lapses[at / 2]) !== undefined;
-      }
-      if (isWhole) return to;
+      if (to.#take(this.#words, after, bit, value)) return to;
     }
   }
+
+  /**
+   * Takes what {@link copy} selects into this empty leaf, in order: each goes where it belongs, or behind the one before. Returns whether
+   * there was room.
+   * @param {Int32Array} from @param {number} after @param {number} bit @param {number} value
+   */
+  #take(from, after, bit, value) {
+    const words = this.#words;
+    let free = 0;
+    for (let at = 0; at < from.length; at += STRIDE) {
+      const low = from[at];
+      if (low === 0 || from[at + 2] >>> 0 <= after) continue;
+      if (bit > 0 && ((spread(low) >>> (32 - bit)) & 1) !== value) continue;
+      free = Math.max(free, this.#placeOf(low));
+      if (free >= words.length - STRIDE) return false;
+      words[free] = low;
+      words[free + 1] = from[at + 1];
+      words[free + 2] = from[at + 2];
+      free += STRIDE;
+      this.count += 1;
+    }
+    return true;
+  }
+
+  /** Returns where a fingerprint belongs. @param {number} low */
+  #placeOf(low) {
+    return Math.floor((low + 2 ** 31) * this.#scale) * STRIDE;
+  }
+}
+
+/** Returns the bits that select the leaf, which neighbours do not have in common. @param {number} low */
+export function spread(low) {
+  return Math.imul(low, 0x9e3779b1);
 }

@@ -93,8 +93,7 @@ export class Revocations {
     if (kind === 'claim') issuer.addClaim(id, issuedUntil, lapsesAt);
     else if (kind === 'subject' || kind === 'everything') issuer[kind].add(id, issuedUntil, lapsesAt);
     else {
-      this.#fingerprint.ofText(id);
-      issuer[kind].add(this.#fingerprint.low, this.#fingerprint.high, lapsesAt);
+      issuer[kind].add(this.#fingerprint.lowOf(id), this.#fingerprint.highOf(id), lapsesAt);
     }
   }
 
@@ -110,8 +109,7 @@ export class Revocations {
     if (this.#own.size > 0) this.#own.delete(key(kind, name, uuidText(bytes, at)));
     this.onAdd?.(kind, name, uuidText(bytes, at));
     if (lapsesAt <= this.#prunedThrough) return;
-    this.#fingerprint.ofUuid(bytes, at);
-    this.#issuer(name)[kind].add(this.#fingerprint.low, this.#fingerprint.high, lapsesAt);
+    this.#issuer(name)[kind].add(this.#fingerprint.lowOfUuid(bytes, at), this.#fingerprint.highOfUuid(bytes, at), lapsesAt);
   }
 
   /**
@@ -188,8 +186,8 @@ export class Revocations {
   /** @param {Table} table @param {string} id */
   #isIn(table, id) {
     if (table.size === 0) return false;
-    this.#fingerprint.ofText(id);
-    return table.has(this.#fingerprint.low, this.#fingerprint.high);
+    const low = this.#fingerprint.lowOf(id);
+    return table.hasLow(low) && table.has(low, this.#fingerprint.highOf(id));
   }
 
   /** Returns the revocations of an issuer, which may be new. @param {string} name */

@@ -1,11 +1,11 @@
 /**
  * A set of fingerprints, each with the time at which it lapses, in 12 bytes of typed arrays and some free space.
  *
- * The table is a directory of leaves by the upper bits of `high` (extendible hashing). Adding rebuilds at most one leaf, so no step is long,
- * whatever the size of the table.
+ * The table is a directory of leaves by the upper bits of `spread(low)` (extendible hashing). Adding rebuilds at most one leaf, so no step is
+ * long, whatever the size of the table.
  */
 
-import { Leaf } from './leaf.js';
+import { Leaf, spread } from './leaf.js';
 
 /** The maximum number of places of a leaf, which bounds the duration of a step: about a millisecond. */
 const MAX_PLACES = 8192;
@@ -13,10 +13,10 @@ const MAX_PLACES = 8192;
 const MIN_PLACES = 16;
 
 /** The part of the places that may be in use. */
-const MAX_FILL = 0.9;
+const MAX_FILL = 0.94;
 
 /** The factor by which a full leaf grows, until it is split. */
-const GROWTH = 1.15;
+const GROWTH = 1.25;
 
 /** The maximum number of bits that select a leaf. */
 const MAX_DEPTH = 20;
@@ -26,16 +26,21 @@ const UNIT = 64;
 
 export class Table {
   size = 0;
-  /** How many bits of `high` select the leaf. */
+  /** How many bits of `spread(low)` select the leaf. */
   #depth = 0;
   /** @type {Leaf[]} */
   #leaves = [new Leaf(MIN_PLACES, 0)];
   /** Where the current sweep goes on. */
   #sweptUntil = 0;
 
+  /** Returns whether there is a fingerprint with this half. @param {number} low */
+  hasLow(low) {
+    return this.#leaves[this.#indexOf(low)].find(low) >= 0;
+  }
+
   /** @param {number} low @param {number} high */
   has(low, high) {
-    return this.#leaves[this.#indexOf(high)].has(low, high);
+    return this.#leaves[this.#indexOf(low)].has(low, high);
   }
 
   /**
@@ -47,7 +52,7 @@ export class Table {
   add(low, high, lapsesAt) {
     const lapse = Math.ceil(lapsesAt / UNIT);
     for (;;) {
-      const index = this.#indexOf(high);
+      const index = this.#indexOf(low);
       const leaf = this.#leaves[index];
       const isFull = leaf.count >= leaf.places * MAX_FILL;
       const added = isFull && !leaf.has(low, high) ? undefined : leaf.add(low, high, lapse);
@@ -84,10 +89,10 @@ export class Table {
     return [...new Set(this.#leaves)].reduce((sum, leaf) => sum + leaf.bytes, 0);
   }
 
-  /** @param {number} high */
-  #indexOf(high) {
+  /** @param {number} low */
+  #indexOf(low) {
     // A shift by 32 would be one by 0.
-    return this.#depth === 0 ? 0 : high >>> (32 - this.#depth);
+    return this.#depth === 0 ? 0 : spread(low) >>> (32 - this.#depth);
   }
 
   /** Enlarges or splits a leaf. @param {number} index */
