@@ -1,11 +1,14 @@
 /** The files of TLS connections. */
 
-import { X509Certificate } from 'node:crypto';
+import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import https from 'node:https';
 import { createSecureContext } from 'node:tls';
 
 import { UsageError } from './errors.js';
+
+/** A private key in PEM, without a certificate before or after it: Deno reads no other form. */
+const PRIVATE_KEY = /-----BEGIN ([A-Z ]*PRIVATE KEY)-----[^]*?-----END \1-----/;
 
 /**
  * @typedef {object} Files
@@ -31,6 +34,11 @@ export function filesOf({ caFile, certificateFile }) {
     if (content.cert || content.ca) createSecureContext(content);
     // Node ignores a file of authorities that has none.
     if (content.ca) new X509Certificate(content.ca);
+    // Deno accepts a certificate without its private key, or with another one.
+    if (content.cert) {
+      const key = createPrivateKey(PRIVATE_KEY.exec(String(content.key))?.[0] ?? '');
+      if (!new X509Certificate(content.cert).checkPrivateKey(key)) throw new Error('the private key is not that of the certificate');
+    }
   } catch (cause) {
     throw new UsageError(`caFile, certificateFile: ${cause instanceof Error ? cause.message : cause}`, { cause });
   }
