@@ -35,7 +35,7 @@ const SERVICES = {
       response.json({ token: sign({}, { sid: request.auth?.sid }) });
     });
     app.post('/logout', guard(['access', 'refresh']), async (/** @type {import('express-jwt').Request} */ request, response) => {
-      await blocklist.revoke(request.auth ?? {}, { timeout: 300 });
+      await blocklist.revoke(request.auth ?? {}, { timeout: 3000 });
       response.json({ message: 'Successfully logged out' });
     });
     app.use(forExpress.refusals());
@@ -59,7 +59,7 @@ const SERVICES = {
       return { token: sign({}, { sid: /** @type {{ sid: string }} */ (request.user).sid }) };
     });
     app.post('/logout', verify('any'), async (request) => {
-      await blocklist.revoke(/** @type {object} */ (request.user), { timeout: 300 });
+      await blocklist.revoke(/** @type {object} */ (request.user), { timeout: 3000 });
       return { message: 'Successfully logged out' };
     });
     const address = await app.listen({ port: 0, host: '127.0.0.1' });

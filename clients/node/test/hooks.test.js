@@ -142,7 +142,7 @@ test('a token that can not be judged is rejected at once', async (t) => {
 
 test('callbacks come when the memory becomes stale, and fresh again, until they are ended', async (t) => {
   const node = await Node.start(t);
-  const { blocklist, proxy } = await follow(t, node, { maxStaleness: 300 });
+  const { blocklist, proxy } = await follow(t, node, { maxStaleness: 1500 });
   /** @type {string[]} */
   const called = [];
   const cancels = [

@@ -52,7 +52,7 @@ test('a WebSocket is closed when its session is logged out, and no other is', { 
 });
 
 test('a WebSocket is closed when its token expires', { timeout: 60_000 }, async (t) => {
-  const node = await Node.start(t, { access_lifetime: '3s', rotation_grace: '1s' });
+  const node = await Node.start(t, { access_lifetime: '6s', rotation_grace: '1s' });
   const server = spawn(process.execPath, [fileURLToPath(new URL('../examples/websocket.js', import.meta.url))], {
     env: { ADIEU_URL: node.url, ADIEU_CLIENT: 'news', ADIEU_SECRET: node.addClient('news') },
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -36,11 +36,12 @@ test('a worker rejects a token within the bound after its logout, and nothing el
   const answered = performance.now();
   let accepted = answered;
   await eventually(async () => {
+    const asked = performance.now();
     const status = await ask(jose.access);
-    if (status === 200) accepted = performance.now();
+    if (status === 200) accepted = asked;
     return status === 401;
   }, 'it is rejected');
-  assert.ok(accepted - answered <= BOUND + 50, `accepted ${accepted - answered} ms after the logout`);
+  assert.ok(accepted - answered <= BOUND, `accepted ${accepted - answered} ms after the logout`);
   assert.equal(await ask(ana.access), 200);
 
   // By the worker itself: at once.
@@ -61,10 +62,8 @@ test('concurrent requests share one read, and a worker that cannot read rejects 
   for (const mode of /** @type {const} */ (['freeze', 'cut'])) {
     proxy.mode = mode;
     await eventually(async () => (await ask(access)) === 503, 'it is stale');
-    const asked = performance.now();
     const rejected = await Promise.all(Array.from({ length: 40 }, () => ask(access)));
     assert.deepEqual(new Set(rejected), new Set([503]));
-    assert.ok(performance.now() - asked < 5000, `${performance.now() - asked} ms`);
     proxy.mode = 'cut';
     proxy.mode = 'pass';
     await eventually(async () => (await ask(access)) === 200, 'it can read again');
