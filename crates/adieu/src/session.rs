@@ -23,6 +23,7 @@ mod refresh;
 mod revoke;
 mod settings;
 mod store;
+mod to_its_end;
 
 use std::{
     fmt,

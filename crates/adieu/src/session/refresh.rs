@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{
-    Presented, Rotated, Rotation, Session, SessionError, Sessions, TokenOptions, TokenPair, revoke::to_its_end,
+    Presented, Rotated, Rotation, Session, SessionError, Sessions, TokenOptions, TokenPair, to_its_end::to_its_end,
 };
 use crate::{
     Error, SessionId, Subject, TokenId,

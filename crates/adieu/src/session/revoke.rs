@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{EndSessions, Ended, LoggedOut, Selection, SessionError, Sessions};
+use super::{EndSessions, Ended, LoggedOut, Selection, SessionError, Sessions, to_its_end::to_its_end};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
     id::KeyId,
@@ -349,11 +349,4 @@ impl Sessions {
 
 fn count(appended: &AtomicU64, ended: &Ended) {
     appended.fetch_add(u64::try_from(ended.revocations.len()).unwrap_or(u64::MAX), Relaxed);
-}
-
-/// Completes a step even if its caller has been dropped: a durable revocation must reach the index.
-pub(super) async fn to_its_end<T: Send + 'static>(
-    step: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::spawn(step).await.map_err(Error::unavailable)?
 }

@@ -146,6 +146,11 @@ impl Collector {
         node.becomes(what, async || found().is_some()).await;
         found().unwrap()
     }
+
+    async fn has_a_commit_below(&self, node: &Adieu, request: &Span) {
+        let commit = self.span(node, "traced", |span| span.parent == request.id).await;
+        assert_eq!((commit.name.as_str(), commit.kind, &commit.trace), ("store commit", INTERNAL, &request.trace));
+    }
 }
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -190,8 +195,7 @@ async fn a_request_is_a_span_in_the_trace_of_its_caller() {
     let token = tokens["access_token"].as_str().unwrap();
     let login = collector.span(&node, "traced", |span| span.name == "POST /login").await;
     assert!(login.parent.is_empty() && hex::encode(&login.trace) != TRACE);
-    let commit = collector.span(&node, "traced", |span| span.parent == login.id).await;
-    assert_eq!((commit.name.as_str(), commit.kind, &commit.trace), ("store commit", INTERNAL, &login.trace));
+    collector.has_a_commit_below(&node, &login).await;
     node.becomes("logging the trace", async || node.log().contains(&hex::encode(&login.trace))).await;
     let line = node.log().lines().find(|line| line.contains(&hex::encode(&login.trace))).unwrap().to_owned();
     let line: Value = serde_json::from_str(&line).unwrap();
@@ -206,7 +210,8 @@ async fn a_request_is_a_span_in_the_trace_of_its_caller() {
     let sessions = node.ask(Method::GET, "/sessions", Some(token), None).await.1;
     let session = sessions["sessions"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(node.ask(Method::DELETE, &format!("/sessions/{session}"), Some(token), None).await.0, 200);
-    collector.span(&node, "traced", |span| span.name == "DELETE /sessions/{sid}").await;
+    let logout = collector.span(&node, "traced", |span| span.name == "DELETE /sessions/{sid}").await;
+    collector.has_a_commit_below(&node, &logout).await;
     let verified: Vec<_> = collector.spans().into_iter().filter(|span| span.name == "GET /verify").collect();
     assert_eq!(verified.len(), 1, "{verified:?}");
     for body in collector.bodies.lock().unwrap().iter() {
