@@ -121,7 +121,8 @@ async fn revoke(
 /// Returns whether the revocation may make the node wait until a cut-off has passed. It only searches the body for
 /// names: for a body that hides them in escapes, the relay times out earlier.
 fn is_cut_off(body: &[u8]) -> bool {
-    [&b"\"subject\""[..], b"\"everything\""].iter().any(|name| body.windows(name.len()).any(|part| part == *name))
+    let names = [&b"\"subject\""[..], b"\"everything\"", b"\"claim\""];
+    names.iter().any(|name| body.windows(name.len()).any(|part| part == *name))
 }
 
 async fn readyz(State(api): State<RelayApi>) -> Readiness {
@@ -137,4 +138,17 @@ async fn keys(State(api): State<RelayApi>) -> Result<([(HeaderName, String); 1],
     }
     let max_age = api.relay.keys_good_for().as_secs();
     Ok(([(header::CACHE_CONTROL, format!("public, max-age={max_age}"))], Json(keys.jwks())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_cut_off;
+
+    #[test]
+    fn each_kind_of_cut_off_is_found() {
+        let cut_offs = [r#"{"subject":"ana"}"#, r#"{"everything":true}"#, r#"{"claim":{"name":"tenant","value":"7"}}"#];
+        assert!(cut_offs.iter().all(|body| is_cut_off(body.as_bytes())));
+        let others = [r#"{"token_id":"a"}"#, r#"{"session":"a"}"#, r#"{"key":"a"}"#];
+        assert!(!others.iter().any(|body| is_cut_off(body.as_bytes())));
+    }
 }
