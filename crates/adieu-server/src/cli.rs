@@ -255,7 +255,7 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
     let receivers = Receiver::of(&settings)?;
     let listeners = Listeners::bind(&settings).await?;
     let metrics_listener = bind("metrics_listen", settings.metrics_listen).await?;
-    let console_listener = bind("console_listen", settings.console_address()).await?;
+    let console_listener = bind("console_listen", settings.console_listen).await?;
     let mut stop = pin!(asked_to_stop().context("signals can't be received")?);
     outlive_file_size_limit().context("signals can't be received")?;
     let addresses = listeners.addresses().context("the address is unknown")?;
@@ -376,7 +376,7 @@ fn is_unavailable(settings: &Settings, error: &anyhow::Error) -> bool {
 /// Returns how many files may be open besides those for metrics and console.
 fn descriptors_for_clients(settings: &Settings, descriptors: Option<u64>) -> Option<u64> {
     let for_metrics = settings.metrics_listen.map_or(0, |_| METRICS_CONNECTIONS as u64);
-    let for_console = settings.console_address().map_or(0, |_| CONSOLE_CONNECTIONS as u64);
+    let for_console = settings.console_listen.map_or(0, |_| CONSOLE_CONNECTIONS as u64);
     descriptors.map(|descriptors| descriptors.saturating_sub(for_metrics + for_console))
 }
 
@@ -408,7 +408,9 @@ fn serve_console(
 ) -> anyhow::Result<ServedBeside> {
     let Some(listener) = listener else { return Ok(ServedBeside(None)) };
     let address = listener.local_addr().context("the address is unknown")?;
-    print(&format!("console:  {}://{address}/console\n", scheme(settings)))?;
+    if settings.pages && settings.console {
+        print(&format!("console:  {}://{address}/console\n", scheme(settings)))?;
+    }
     let bounds = Bounds { max_connections: CONSOLE_CONNECTIONS, ..Bounds::from(settings) };
     let service = Extension(AtConsole).layer(api.clone());
     Ok(ServedBeside::start(Listeners::new(listener, tls.cloned()), service, bounds))

@@ -424,12 +424,6 @@ impl Settings {
         self.trusted_issuer.iter().any(|trusted| trusted.name == issuer)
     }
 
-    /// Returns the address of the console, if it has one of its own.
-    #[must_use]
-    pub fn console_address(&self) -> Option<SocketAddr> {
-        self.console_listen.filter(|_| self.pages && self.console)
-    }
-
     /// Returns whether strangers may register. Unless the setting says so, they may only if they are on this machine.
     #[must_use]
     pub fn registration(&self) -> Registration {

@@ -59,7 +59,7 @@ fn plain_addresses(settings: &Settings) -> Vec<String> {
              tls_certificate and tls_key, or put a proxy with TLS in front and set trusted_proxies"
         )
     };
-    let console = settings.console_address().map(ListenAddress::Tcp);
+    let console = settings.console_listen.map(ListenAddress::Tcp);
     settings.listen.iter().chain(&console).filter(|address| !address.is_local()).map(warning).collect()
 }
 

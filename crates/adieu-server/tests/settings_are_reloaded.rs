@@ -188,6 +188,20 @@ fn a_change_takes_effect_for_the_next_request_of_an_open_connection() {
 }
 
 #[test]
+fn the_console_appears_at_its_own_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let console_address = listener.local_addr().unwrap();
+    drop(listener);
+    let settings = |is_on: bool| format!("console = {is_on}\nconsole_listen = \"{console_address}\"\n");
+    let server = Server::start(&settings(false));
+    let console = || Connection::open(console_address).exchange("GET", "/console", None, "").0;
+    assert_eq!(console(), 404);
+    server.reload(&settings(true), "changed: console");
+    assert_eq!(console(), 200);
+    assert_eq!(server.connect().ask("GET", "/console", None, ""), 404);
+}
+
+#[test]
 fn a_key_in_a_file_is_read_again() {
     let server = Server::start(SHOP);
     let (mut connection, token) = (server.connect(), token_of_shop());

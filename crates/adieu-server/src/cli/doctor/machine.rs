@@ -78,7 +78,7 @@ fn may_write(_: &Path) -> io::Result<()> {
 pub(super) fn addresses(settings: &Settings, mut check: Check<'_>) {
     let listened = settings.listen.iter().map(|address| ("listen", address.clone()));
     let metrics = settings.metrics_listen.map(|address| ("metrics_listen", ListenAddress::Tcp(address)));
-    let console = settings.console_address().map(|address| ("console_listen", ListenAddress::Tcp(address)));
+    let console = settings.console_listen.map(|address| ("console_listen", ListenAddress::Tcp(address)));
     let mut has_problem = false;
     for (setting, address) in listened.chain(metrics).chain(console) {
         match &address {
