@@ -243,6 +243,7 @@ answers! {
     }
     WrongOAuthClient "401" "OAuthErrorBody" "There is no such client with this secret, or credentials are needed and missing." ["WWW-Authenticate"] {
         "wrong" => {"error": "invalid_client", "error_description": "Invalid client credentials."},
+        "no certificate" => {"error": "invalid_client", "error_description": "A client certificate is required."},
     }
     MayNotIntrospect "403" "OAuthErrorBody" "The client may not introspect." [] {
         "not allowed" => {"error": "unauthorized_client", "error_description": "This client may not introspect."},
@@ -255,16 +256,19 @@ answers! {
     RefusedRevokers "401" "RefusalBody" "The token is missing or rejected, or there is no such client with this secret, which is answered as in `/introspect`." ["WWW-Authenticate"] {
         ..rejections()
     }
-    MayNotRevoke "403" "ErrorBody" "The token is not an administrator's, the client may not revoke, or it would revoke everything." ["WWW-Authenticate"] {
+    MayNotRevoke "403" "ErrorBody" "The token is not an administrator's, the client may not revoke or has no certificate, or it would revoke everything." ["WWW-Authenticate"] {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
         "not allowed" => {"code": 403, "message": "This client may not revoke.", "status": "Forbidden"},
         "everything" => {"code": 403, "message": "Only administrators may revoke everything.", "status": "Forbidden"},
+        "no certificate" => {"code": 403, "message": "A client certificate is required.", "status": "Forbidden"},
     }
-    MayNotReset "403" "ErrorBody" "The client may not reset passwords." [] {
+    MayNotReset "403" "ErrorBody" "The client may not reset passwords, or has no certificate." [] {
         "not allowed" => {"code": 403, "message": "This client may not reset-password.", "status": "Forbidden"},
+        "no certificate" => {"code": 403, "message": "A client certificate is required.", "status": "Forbidden"},
     }
-    MayNotFollow "403" "ErrorBody" "The client may not follow." [] {
+    MayNotFollow "403" "ErrorBody" "The client may not follow, or has no certificate." [] {
         "not allowed" => {"code": 403, "message": "This client may not follow.", "status": "Forbidden"},
+        "no certificate" => {"code": 403, "message": "A client certificate is required.", "status": "Forbidden"},
     }
     RegistrationClosed "403" "ErrorBody" "Strangers may not register, or not without an invitation." [] {
         "closed" => {"code": 403, "message": "Registration is closed.", "status": "Forbidden"},

@@ -25,8 +25,8 @@ enum Command {
     /// Check the file, the revocation log, the index that nodes make of it, sessions and keys; changes nothing. Status 1 if
     /// something is wrong
     Check(check::Arguments),
-    /// Copy accounts, clients, sessions, signing keys and live revocations into an empty store; if it is interrupted, run it
-    /// again. Stop the servers of the source first: they answer writes with 503 during the copy
+    /// Copy accounts, invitations, aliases, clients, sessions, signing keys and live revocations into an empty store; if it
+    /// is interrupted, run it again. Stop the servers of the source first: they answer writes with 503 during the copy
     Copy(copy::Arguments),
 }
 
