@@ -279,8 +279,11 @@ async fn one_of_several_nodes_delivers_and_another_takes_over() {
     assert_eq!(receiver.sessions().len(), ended.len(), "each by one node");
     first.stop().await;
     ended.push(log_in_and_out(&second).await);
-    second.becomes("the other node delivers", async || receiver.bodies().len() >= ended.len()).await;
-    assert_eq!(receiver.sessions(), ended);
+    second.becomes("the other node delivers", async || receiver.sessions().last() == ended.last()).await;
+    let mut told = receiver.sessions();
+    // A node that is stopped may not have recorded its last attempt, which the other repeats.
+    told.dedup();
+    assert_eq!(told, ended);
 }
 
 /// What a server answers the libraries of senders.
