@@ -82,11 +82,10 @@ def resident(pid):
         return int(re.search(r"Rss:\s+(\d+)", file.read())[1])
 
 
-def growth(samples, settled=0.25):
-    """Prints and returns the last sample in relation to the greatest of this first share of them."""
-    count = max(1, int(len(samples) * settled))
-    early = max(samples[:count])
-    print(f"until minute {count} {early} KiB, end {samples[-1]} KiB: {samples[-1] / early:.3f}")
+def growth(samples):
+    """Prints and returns the last sample in relation to the greatest of the first quarter."""
+    early = max(samples[: max(1, len(samples) // 4)])
+    print(f"first quarter {early} KiB, end {samples[-1]} KiB: {samples[-1] / early:.3f}")
     return samples[-1] / early
 
 

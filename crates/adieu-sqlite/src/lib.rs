@@ -80,7 +80,8 @@ use write_ahead_log::WriteAheadLog;
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_TRIES: i32 = 5_000;
-/// Page cache of each connection, in KiB.
+/// Page cache of the connection that writes, in KiB: it changes pages of sessions again and again. Those that read have SQLite's
+/// default of 2 MiB, since the system caches the file too.
 const CACHE: i64 = 16 * 1024;
 /// Pages in the write-ahead log from which on a commit moves them into the file: 16 MiB. SQLite's default is a
 /// quarter of that, and would move a page of sessions that four logouts have changed four times.
@@ -200,6 +201,7 @@ impl Sqlite {
                 };
                 let outcome = outcome.and_then(|()| {
                     let connection = connect(&path).map_err(Error::unavailable)?;
+                    connection.pragma_update(None, "cache_size", -CACHE).map_err(Error::unavailable)?;
                     sound.store(true, Ordering::Release);
                     // Only this thread sets it, once.
                     let _ = writer.set(Worker::start("adieu-writer", &file, vec![connection], mode)?);
@@ -391,7 +393,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     use_write_ahead_log(&connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "cache_size", -CACHE)?;
     // The writer moves the log into the file itself, after checking it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // Otherwise SQLite inspects the value bound to a `LIMIT`, and compiles the statement again for each new value.
