@@ -68,16 +68,28 @@ pub struct Trail(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     /// `None` while there is no trail.
-    path: ArcSwapOption<PathBuf>,
+    target: ArcSwapOption<Target>,
     via: Via,
     outage: Outage,
     /// The number of writes and syncs that failed.
     failures: AtomicU64,
-    /// Whether this process wrote only a part of a line, for lack of space.
-    is_torn: AtomicBool,
     written: Mutex<Written>,
     /// Locked during a sync.
     synced: Arc<tokio::sync::Mutex<Synced>>,
+}
+
+/// The file that the next line is written to.
+#[derive(Debug)]
+struct Target {
+    path: Arc<PathBuf>,
+    /// Whether this process wrote only a part of its last line, for lack of space.
+    is_torn: AtomicBool,
+}
+
+impl Target {
+    fn new(path: PathBuf) -> Self {
+        Self { path: Arc::new(path), is_torn: AtomicBool::new(false) }
+    }
 }
 
 /// The lines and the name on stable storage.
@@ -114,11 +126,10 @@ impl Trail {
     #[must_use]
     pub fn new(path: Option<PathBuf>, via: Via) -> Self {
         Self(Arc::new(Shared {
-            path: ArcSwapOption::from_pointee(path),
+            target: ArcSwapOption::from_pointee(path.map(Target::new)),
             via,
             outage: Outage::default(),
             failures: AtomicU64::new(0),
-            is_torn: AtomicBool::new(false),
             written: Mutex::default(),
             synced: Arc::default(),
         }))
@@ -129,19 +140,18 @@ impl Trail {
     /// # Errors
     /// The reason why it cannot be written, in one phrase.
     pub fn check(&self) -> Result<(), String> {
-        let Some(path) = self.0.path.load_full() else { return Ok(()) };
+        let Some(target) = self.0.target.load_full() else { return Ok(()) };
+        let path = &target.path;
         let check = || {
-            let mut file = open(&path)?;
-            if is_torn(&path, &file.metadata()?) { file.write_all(b"\n") } else { Ok(()) }
+            let mut file = open(path)?;
+            if is_torn(path, &file.metadata()?) { file.write_all(b"\n") } else { Ok(()) }
         };
-        check().map_err(|error| cannot(&path, &error))
+        check().map_err(|error| cannot(path, &error))
     }
 
     /// Appends to this file from the next line on, or to none.
     pub(crate) fn move_to(&self, path: Option<PathBuf>) {
-        self.0.path.store(path.map(Arc::new));
-        // Of the file before.
-        self.0.is_torn.store(false, Relaxed);
+        self.0.target.store(path.map(|path| Arc::new(Target::new(path))));
     }
 
     /// Returns a layer that writes every event of the target into the file, whatever the log level is.
@@ -180,12 +190,12 @@ impl Trail {
         Written { lines: written.lines, unsynced: std::mem::take(&mut written.unsynced) }
     }
 
-    fn append(&self, path: &Arc<PathBuf>, line: &str) -> io::Result<()> {
+    fn append(&self, Target { path, is_torn }: &Target, line: &str) -> io::Result<()> {
         let mut file = open(path)?;
         let metadata = file.metadata()?;
-        let line = if self.0.is_torn.load(Relaxed) { format!("\n{line}\n") } else { format!("{line}\n") };
+        let line = if is_torn.load(Relaxed) { format!("\n{line}\n") } else { format!("{line}\n") };
         let length = file.write(line.as_bytes())?;
-        self.0.is_torn.store(length < line.len(), Relaxed);
+        is_torn.store(length < line.len(), Relaxed);
         self.written().add(Unsynced { is_new: metadata.len() == 0, path: Arc::clone(path), file, metadata });
         if length < line.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
@@ -294,7 +304,7 @@ struct Lines(Trail);
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let Some(path) = self.0.0.path.load_full() else { return };
+        let Some(target) = self.0.0.target.load_full() else { return };
         let mut fields = EventFields::default();
         fields.0.insert("at".to_owned(), SystemClock.now().as_unix().into());
         event.record(&mut fields);
@@ -306,7 +316,7 @@ impl<S: Subscriber> Layer<S> for Lines {
                 fields.0.insert("uid".to_owned(), rustix::process::getuid().as_raw().into());
             }
         }
-        self.0.report(&path, self.0.append(&path, &escaped_json(&Value::Object(fields.0).to_string())));
+        self.0.report(&target.path, self.0.append(&target, &escaped_json(&Value::Object(fields.0).to_string())));
     }
 }
 
@@ -326,7 +336,7 @@ mod tests {
     }
 
     fn path(trail: &Trail) -> Arc<PathBuf> {
-        trail.0.path.load_full().unwrap()
+        Arc::clone(&trail.0.target.load_full().unwrap().path)
     }
 
     async fn synced(trail: &Trail) -> u64 {
