@@ -209,7 +209,7 @@ async fn a_replay_does_not_wait_until_the_receiver_wants_the_next_attempt() {
     server.becomes("it wants to be left alone", async || receiver.refused().len() == 1).await;
     receiver.answer_with(200);
     server.command(&["delivery", "replay", "shop"]).await;
-    server.becomes("it is told at once", async || !receiver.bodies().is_empty()).await;
+    server.becomes("it gets the message at once", async || !receiver.bodies().is_empty()).await;
     assert_eq!(receiver.sessions(), [ended]);
 }
 
@@ -277,13 +277,12 @@ async fn one_of_several_nodes_delivers_and_another_takes_over() {
     }
     second.becomes("everything is delivered", async || receiver.bodies().len() >= ended.len()).await;
     assert_eq!(receiver.sessions().len(), ended.len(), "each by one node");
+    // Otherwise the second would repeat the last one.
+    second.becomes("everything is recorded", async || listed(&second).await[0]["behind"] == 0).await;
     first.stop().await;
     ended.push(log_in_and_out(&second).await);
-    second.becomes("the other node delivers", async || receiver.sessions().last() == ended.last()).await;
-    let mut told = receiver.sessions();
-    // A node that is stopped may not have recorded its last attempt, which the other repeats.
-    told.dedup();
-    assert_eq!(told, ended);
+    second.becomes("the other node delivers", async || receiver.bodies().len() >= ended.len()).await;
+    assert_eq!(receiver.sessions(), ended);
 }
 
 /// What a server answers the libraries of senders.
