@@ -65,8 +65,8 @@ impl Http {
     /// a renewed certificate is used for the connections that are opened afterwards. Files that cannot be used, or that do not belong
     /// together, as between the writes of two files, change nothing; that is logged once.
     ///
-    /// Each must be a regular file of at most 1 MiB. Without `roots`, the system's trusted certificates are used. `identity` has one file with the certificate and its private key, or
-    /// two; without files, this process has no certificate.
+    /// Each must be a regular file of at most 1 MiB. Without `roots`, the system's trusted certificates are used. `identity` has one file
+    /// with the certificate and its private key, or two; without files, this process has no certificate.
     ///
     /// # Errors
     /// [`Error::InvalidSetting`] if a file cannot be read or used.

@@ -109,7 +109,7 @@ enum Command {
     User(user::Arguments),
     /// Add, list, change and remove clients: services that call the server
     Client(client::Arguments),
-    /// Add, list and remove e-mail addresses and other aliases by which events name users of trusted issuers
+    /// Add, list and remove e-mail addresses and other aliases: names of users in the events of trusted issuers
     Alias(alias::Arguments),
     /// Create, check, verify, enable and delete the stream of security events from a trusted issuer
     Stream(stream::Arguments),
@@ -416,7 +416,7 @@ fn serve_console(
     Ok(ServedBeside::start(Listeners::new(listener, tls.cloned()), service, bounds))
 }
 
-/// What is served beside the clients, at an address of its own and with connections of its own.
+/// A listener beside those for clients, with an address and connections of its own.
 struct ServedBeside(Option<(oneshot::Sender<()>, JoinHandle<Drained>)>);
 
 impl ServedBeside {

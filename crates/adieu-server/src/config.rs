@@ -83,8 +83,8 @@ pub struct Settings {
 
     /// The file with the certificate for TLS, and after it those of the authorities up to, but without, the root, in PEM. With it, the
     /// server speaks only TLS at its TCP addresses (1.3 or 1.2), and `tls_key` is needed too. The files are read again every ten seconds, so
-    /// that a renewed certificate is used without a restart. Not set: no TLS; put a proxy in front of the server.
-    /// Turning TLS on or off needs a restart.
+    /// that a renewed certificate is used without a restart. Not set: no TLS; put a proxy in front of the server. Turning TLS on or off
+    /// needs a restart.
     #[config(env = "ADIEU_TLS_CERTIFICATE", deserialize_with = text)]
     pub tls_certificate: Option<PathBuf>,
 
@@ -276,7 +276,7 @@ pub struct Settings {
     pub pages: bool,
 
     /// Whether `/console` is one of the pages: there, administrators see and change users, sessions, revocations,
-    /// clients and keys. Nobody else can use it. It needs `pages`.
+    /// clients and keys. Other users cannot open it. It needs `pages`.
     #[config(env = "ADIEU_CONSOLE", default = true, deserialize_with = text)]
     pub console: bool,
 

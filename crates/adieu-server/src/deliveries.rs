@@ -229,8 +229,8 @@ impl Source {
         }
     }
 
-    /// Returns the task that delivers to a receiver: to a new one from `start` on, by default from the position that the node has applied when the task
-    /// begins.
+    /// Returns the task that delivers to a receiver: to a new one from `start` on, by default from the position that the node has applied
+    /// when the task begins.
     fn deliver_to(
         &self,
         receiver: Receiver,

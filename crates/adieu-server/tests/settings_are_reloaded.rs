@@ -459,7 +459,7 @@ fn webhooks_are_added_changed_and_removed() {
     log_out();
     thread::sleep(Duration::from_millis(300));
     two.set_nonblocking(true).unwrap();
-    assert_eq!(two.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody is told");
+    assert_eq!(two.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "no message is sent");
     two.set_nonblocking(false).unwrap();
     server.reload(&webhook(&two), "changed: webhook");
     received(&two);
@@ -513,6 +513,12 @@ fn terminate(mut server: Server) -> ExitStatus {
 fn a_pipe_in_place_of_a_file_holds_nothing_up() {
     let server = Server::start("");
     make_pipe(&server.folder.path().join("pipe"));
+    fs::write(server.folder.path().join("long"), vec![b'\n'; 1024 * 1024 + 1]).unwrap();
+    let relay = |ca: &str| {
+        format!(
+            "follow = \"http://127.0.0.1:1\"\nfollow_client = \"a\"\nfollow_secret_file = \"shop.secret\"\nfollow_ca = \"{ca}\""
+        )
+    };
     for (settings, why) in [
         (SHOP.replace("shop.secret", "pipe"), "secret_file pipe: not a regular file"),
         (
@@ -522,10 +528,8 @@ fn a_pipe_in_place_of_a_file_holds_nothing_up() {
         ("audit_log = \"pipe\"".to_owned(), "pipe can't be written: no process reads this named pipe"),
         ("tls_certificate = \"pipe\"\ntls_key = \"pipe\"".to_owned(), "pipe (tls_certificate): not a regular file"),
         ("high_water_file = \"pipe\"".to_owned(), "high_water_file pipe is not a regular file"),
-        (
-            "follow = \"http://127.0.0.1:1\"\nfollow_client = \"a\"\nfollow_secret_file = \"shop.secret\"\nfollow_ca = \"pipe\"".to_owned(),
-            "pipe: not a regular file",
-        ),
+        (relay("pipe"), "pipe: not a regular file"),
+        (relay("long"), "long: not a regular file of at most 1 MiB"),
     ] {
         let line = server.reload(&settings, "were not reloaded");
         assert!(line.contains(why), "{line}");

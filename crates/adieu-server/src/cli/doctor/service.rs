@@ -93,7 +93,7 @@ pub(super) fn certificate(settings: &Settings, mut check: Check<'_>) {
             Ok(None) => continue,
             Ok(Some(until)) => until,
             Err(error) => {
-                check.fail(format!("{error:#}; name a file that this user can read, with a certificate and its key that belong together"));
+                check.fail(format!("{error:#}; correct the file or the setting"));
                 continue;
             }
         };
