@@ -112,12 +112,7 @@ impl Auth {
     /// If the token is not one of ours or its session has already ended: the response still removes the useless cookies. If
     /// the store cannot be written: the client must not assume that the session has ended.
     pub async fn log_out(&self, token: &PresentedToken, scope: Scope) -> Result<LoggedOut, AuthRejection> {
-        let verifier = self.guard.verifier();
-        let ended = self.sessions.log_out(token.as_str(), scope).await.map_err(|error| match error {
-            // The key may be known to other nodes.
-            SessionError::InvalidToken(TokenError::UnknownKey) if !verifier.is_fresh() => TokenError::Stale.into(),
-            error => error,
-        });
+        let ended = self.sessions.log_out(token.as_str(), scope).await;
         let is_useless = match &ended {
             Ok(_) => scope != Scope::Others,
             Err(SessionError::InvalidToken(TokenError::Stale) | SessionError::Failed(_)) => false,

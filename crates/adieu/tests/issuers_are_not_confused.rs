@@ -222,6 +222,26 @@ async fn what_names_nobody_is_the_issuers_whose_key_signed_it() {
     );
 }
 
+/// That the keys of one issuer can't be fetched is no reason to refuse what another has signed.
+#[tokio::test]
+async fn what_names_nobody_waits_for_no_keys_but_those_of_its_issuer() {
+    let exp = NOON.as_unix() + 60;
+    let token = flask(&json!({"sub":"jose","exp":exp,"jti":"1","type":"access"}).to_string());
+    let waiting = || Decoder::new(Rules::new(issuer("waiting")).accept_missing_issuer(), KeySet::pending());
+    let rules = |name| Rules::new(issuer(name)).accept_generic_type().accept_missing_issuer();
+    let signer = || decoder(rules("flask"), &secret());
+    let another = || decoder(rules("them"), SigningKey::generate(Algorithm::EdDSA).unwrap().verifying_key());
+    let verify = async |decoders: [Decoder; 2]| {
+        let node = Node::builder(issuer("us")).with_clock(Arc::new(ManualClock::at(NOON)));
+        let node = decoders.into_iter().fold(node, |node, decoder| node.with_issuer(decoder));
+        let node = node.start(Memory::new()).await.unwrap();
+        node.verifier().verify(&token).map(|claims| claims.issuer.clone())
+    };
+    assert_eq!(verify([waiting(), signer()]).await, Ok(issuer("flask")));
+    assert_eq!(verify([signer(), waiting()]).await, Ok(issuer("flask")));
+    assert_eq!(verify([waiting(), another()]).await, Err(TokenError::Stale), "it may be of the first");
+}
+
 #[tokio::test]
 async fn a_revocation_is_of_one_issuer() {
     let setup = Setup::start().await;

@@ -231,7 +231,8 @@ impl Api {
 /// Revokes a token, a session, all tokens of a subject, with a claim or of a key, or all tokens; or several of these at once.
 ///
 /// For administrators, and for clients that may `revoke`. With `subject`, `claim` or `everything` the response comes in the next second, so that
-/// tokens issued after it are not revoked; for another issuer it comes later by the time that its clock may be ahead (`clock_skew`).
+/// tokens issued after it are not revoked. It comes later by the time that the clock of the issuer may be ahead: for another issuer its
+/// `clock_skew`; for a claim of this server's tokens, which another node may have issued, 3 seconds or a longer `leeway`.
 /// With `Prefer: wait=0` (RFC 7240) the response comes at once, and the caller waits. A target that was revoked before, or does not
 /// exist, is not an error.
 #[utoipa::path(post, path = "/revocations", tag = "Administration", security(("access" = []), ("client" = [])),
@@ -364,8 +365,10 @@ fn read_item(mut fields: Fields, api: &Api, latest: &Latest) -> Result<Item, Api
     }
     let target = match (token, token_id, session, subject, everything, claim, key) {
         (Some(token), None, None, None, None, None, None) => {
-            let (claims, _) =
-                sessions.verifier().read_claims(&token).map_err(|_| wrong("token", "Not a token of this server."))?;
+            let (claims, _) = sessions.verifier().read_claims(&token).map_err(|reason| match reason {
+                TokenError::Stale => reason.into(),
+                _ => wrong("token", "Not a token of this server."),
+            })?;
             let entry = audit::Entry { scope: Some("token"), ..audit::Entry::of_claims(&claims, sessions.issuer()) };
             return Ok(Item { request: sessions.revocation_request(&claims), entry });
         }

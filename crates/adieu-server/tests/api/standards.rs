@@ -63,12 +63,26 @@ async fn only_what_is_durable_is_answered_with_success() {
 #[tokio::test]
 async fn a_stale_node_does_not_call_an_unknown_key_invalid() {
     let app = TestApp::with(&[("max_staleness", "50ms")]).await.with_user("jose").await;
+    let service = app.client("shop", &[Capability::Revoke]).await;
     let stranger = TestApp::start().await.with_user("jose").await.log_in("jose").await;
-    let revoke = || app.post("/revoke").form(format!("token={}", stranger.access)).send();
-    revoke().await.is(200);
+    let calls = || {
+        [
+            ("/revoke", 200, app.post("/revoke").form(format!("token={}", stranger.access))),
+            ("/logout", 401, app.post("/logout").token(&stranger.access)),
+            ("/logout", 401, app.post("/logout").token(&stranger.refresh)),
+            ("/refresh", 401, app.post("/refresh").token(&stranger.refresh)),
+            ("/verify", 401, app.get("/verify").token(&stranger.access)),
+            ("/revocations", 422, app.post("/revocations").by(&service).json(json!({ "token": stranger.access }))),
+        ]
+    };
+    for (path, status, call) in calls() {
+        assert_eq!(call.send().await.status, status, "{path}");
+    }
     app.break_log();
-    while revoke().await.status == 200 {}
-    revoke().await.is(503);
+    while app.post("/revoke").form(format!("token={}", stranger.access)).send().await.status == 200 {}
+    for (path, _, call) in calls() {
+        assert_eq!(call.send().await.status, 503, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -94,3 +94,22 @@ async fn a_logout_token_names_the_subject_by_the_same_claim() {
     send(json!({"sub": "pairwise", "sid": "ana"})).await.is(200);
     app.verify(&ana).await.is_revoked();
 }
+
+/// An integer is the subject that its digits are, in a logout token as in an access token.
+#[tokio::test]
+async fn an_integer_logs_out() {
+    let provider = Provider::start().await;
+    let app = provider.app_with(&format!("accept_integer_subject = true, events = {EVERY_KIND}"), &[]).await;
+    for (sub, session) in [(json!(7), "s1"), (json!(8.0), "s2"), (json!("9"), "s3")] {
+        let digits = sub.as_f64().map_or("9".to_owned(), |number| number.to_string());
+        let access = provider.access(&digits, session);
+        app.verify(&access).await.is(204);
+        let logout = provider.logout_token(json!({"sub": sub}));
+        app.post("/backchannel-logout").form(format!("logout_token={logout}")).send().await.is(200);
+        app.verify(&access).await.is_revoked();
+    }
+    for sub in [json!(7.5), json!(1e300), json!(9_007_199_254_740_993_u64), json!(true), json!(null)] {
+        let logout = provider.logout_token(json!({"sub": sub}));
+        app.post("/backchannel-logout").form(format!("logout_token={logout}")).send().await.is(400);
+    }
+}

@@ -37,7 +37,7 @@ impl Sessions {
                 let pair = self.mint(&session, session.created_at, fresh, options)?;
                 self.store.create(session.clone()).await?;
                 if !self.is_revoked(&session) {
-                    self.end_too_many(&session.subject).await?;
+                    self.end_too_many(&session).await?;
                     return Ok(pair);
                 }
                 self.end_sessions(Selection::Owned(session.id, session.subject)).await?;
@@ -47,13 +47,14 @@ impl Sessions {
         Err(Error::unavailable("tokens are revoked up to a time that the wall clock has not reached"))
     }
 
-    /// Ends the oldest sessions of a subject that has more than it may.
-    async fn end_too_many(&self, subject: &Subject) -> Result<(), Error> {
+    /// Ends the oldest sessions of a subject that has more than it may, except for the new one: it is not the latest by
+    /// its id if the clock of another node is ahead.
+    async fn end_too_many(&self, new: &Session) -> Result<(), Error> {
         let most = self.settings.load().sessions_per_subject.get();
         // Two at a time are enough for the number to decrease under concurrent logins.
-        let oldest = self.store.sessions_of(subject, None, most.saturating_add(2)).await?;
+        let oldest = self.store.sessions_of(&new.subject, None, most.saturating_add(2)).await?;
         let too_many = oldest.len().saturating_sub(most);
-        for session in oldest.into_iter().take(too_many) {
+        for session in oldest.into_iter().filter(|session| session.id != new.id).take(too_many) {
             self.end_sessions(Selection::Owned(session.id, session.subject)).await?;
         }
         Ok(())

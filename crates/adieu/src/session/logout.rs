@@ -32,7 +32,8 @@ impl Sessions {
     /// When this returns, the revocation is durable and this node rejects every token of the ended sessions.
     ///
     /// # Errors
-    /// [`TokenError::Revoked`] if the session had already ended; [`SessionError::UnknownSessions`] if the other
+    /// [`TokenError::Revoked`] if the session had already ended, or the token was revoked without it: another token of the
+    /// session can still end it. [`SessionError::UnknownSessions`] if the other
     /// sessions are not known. Nothing has changed then.
     pub async fn log_out(&self, token: &str, scope: Scope) -> Result<LoggedOut, SessionError> {
         let (claims, expiry) = self.verifier.verify_to_log_out(token)?;

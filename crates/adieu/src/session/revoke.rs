@@ -27,8 +27,10 @@ pub struct RevocationRequest {
     /// access tokens are rejected wherever they are verified against this log.
     pub issuer: Option<Issuer>,
     /// The time after which every token that this matches has expired, if the caller knows it; the revocation is not
-    /// kept longer. If `None`, it is kept as long as any token of these sessions can live. For sessions, subjects and claims of
-    /// these sessions' own issuer the value is computed here, and an earlier time in this field has no effect.
+    /// kept longer. If `None`, it is kept as long as any token of these sessions can live, or as
+    /// [`Rules::with_max_lifetime`](crate::token::Rules::with_max_lifetime) of their issuer says. For these sessions' own
+    /// issuer, except for one token, an earlier time in this field has no effect; a later one is needed for tokens
+    /// without a session that live longer than both.
     pub keep_until: Option<Timestamp>,
 }
 
@@ -163,7 +165,7 @@ impl Sessions {
         // A token that can still be used belongs to a session that still exists, whatever the settings were when it was
         // issued.
         let latest = match requests.iter().any(|one| self.needs_latest_expiry(one)) {
-            true => self.store.latest_expiry().await?.max(now.plus(self.settings.load().max_lifetime())),
+            true => self.store.latest_expiry().await?.max(now.plus(self.longest_own())),
             false => now,
         };
         let endings = requests.into_iter().map(|one| self.ending(one, now, latest)).collect();
@@ -207,7 +209,7 @@ impl Sessions {
     #[must_use]
     pub fn cut_off_lead(&self, requests: &[RevocationRequest]) -> Option<Duration> {
         let cut_offs = requests.iter().filter(|request| request.target.is_cut_off());
-        cut_offs.map(|request| request.issuer.as_ref().map_or(Duration::ZERO, |issuer| self.skew_of(issuer))).max()
+        cut_offs.map(|request| self.skew_of(request)).max()
     }
 
     /// Waits until the current second plus [`reach`](Self::cut_off_lead) is over. Tokens issued after that are not
@@ -256,12 +258,24 @@ impl Sessions {
         request.issuer.as_ref().is_none_or(|issuer| *issuer == self.issuer)
     }
 
-    /// Returns how far the clock of another issuer may be ahead; zero for our own issuer.
-    fn skew_of(&self, issuer: &Issuer) -> Duration {
-        if *issuer == self.issuer {
-            return Duration::ZERO;
+    /// Returns how far the clock that issued a token may be ahead. A cut-off is as far ahead, because such a token is
+    /// accepted at once.
+    ///
+    /// Zero for our own sessions, which also end by their ids; not so for a claim.
+    fn skew_of(&self, request: &RevocationRequest) -> Duration {
+        match &request.issuer {
+            Some(issuer) if *issuer != self.issuer => {
+                self.decoder_elsewhere(issuer).map_or(DEFAULT_SKEW, |decoder| decoder.rules().skew())
+            }
+            _ if matches!(request.target, RevocationTarget::Claim(_)) => self.verifier.decoder().rules().skew(),
+            _ => Duration::ZERO,
         }
-        self.decoder_elsewhere(issuer).map_or(DEFAULT_SKEW, |decoder| decoder.rules().skew())
+    }
+
+    /// Returns the maximum lifetime of our own tokens, as far as it is known: those without a session may live longer.
+    pub(crate) fn longest_own(&self) -> Duration {
+        let of_others = self.verifier.decoder().rules().max_lifetime_set();
+        self.settings.load().max_lifetime().max(of_others.unwrap_or_default())
     }
 
     fn needs_latest_expiry(&self, request: &RevocationRequest) -> bool {
@@ -278,8 +292,8 @@ impl Sessions {
 
     /// Returns the revocation of a session of our issuer that the store may not have: its row was lost, or it belongs
     /// to an application whose tokens name no issuer. Access and refresh tokens of it may exist nevertheless. Returns
-    /// nothing if the index has the revocation.
-    fn unless_known(&self, id: SessionId, last_expiry: Timestamp) -> Vec<Revocation> {
+    /// nothing if the index has the revocation, unless the caller has asked for a time until which it is kept.
+    fn unless_known(&self, id: SessionId, last_expiry: Timestamp, is_asked_for: bool) -> Vec<Revocation> {
         let issuer = self.issuer.clone();
         // The facts of a token that does not exist, so that only a revoked session can match.
         let (token_id, expires_at) = (TokenId::random(), last_expiry);
@@ -293,7 +307,7 @@ impl Sessions {
             key_id: None,
             claims: None,
         };
-        if self.verifier.index().check(&facts) == Some(RevokedBy::Session) {
+        if !is_asked_for && self.verifier.index().check(&facts) == Some(RevokedBy::Session) {
             return vec![];
         }
         vec![Revocation { issuer, target: Target::Session { id }, lapses_at: Revocation::lapse_for(last_expiry) }]
@@ -301,19 +315,18 @@ impl Sessions {
 
     fn ending(&self, request: RevocationRequest, now: Timestamp, latest: Timestamp) -> EndSessions {
         let is_own = self.is_own(&request);
+        let issued_until = now.plus(self.skew_of(&request));
         let RevocationRequest { target, issuer, keep_until } = request;
         let issuer = issuer.unwrap_or_else(|| self.issuer.clone());
-        // For another issuer whose tokens are accepted here, the rules say how long they live and how far ahead its
-        // clock may be. The cut-off is as far ahead, because a token from there is accepted at once. (Our own sessions
-        // also end by their ids.)
+        // For another issuer whose tokens are accepted here, the rules say how long they live.
         let elsewhere = self.decoder_elsewhere(&issuer);
-        let issued_until = now.plus(self.skew_of(&issuer));
         let latest = elsewhere.map_or(latest, |decoder| latest.max(issued_until.plus(decoder.rules().max_lifetime())));
+        let asked_for = keep_until;
         let keep_until = keep_until.unwrap_or(latest);
         let fact = |target, last_expiry| {
             vec![Revocation { issuer: issuer.clone(), target, lapses_at: Revocation::lapse_for(last_expiry) }]
         };
-        let last_own = now.plus(self.settings.load().max_lifetime());
+        let last_own = now.plus(self.longest_own()).max(asked_for.unwrap_or(now));
         let until_now = |target| fact(target, if is_own { last_own } else { keep_until });
         let (selection, also) = match target {
             RevocationTarget::Token { id, expires_at } => {
@@ -321,11 +334,12 @@ impl Sessions {
                 (Selection::Nothing, fact(Target::Token { id, expires_at }, last_expiry))
             }
             RevocationTarget::Session(id) if is_own => {
-                (Selection::One(id.clone()), self.unless_known(id, last_own.max(keep_until)))
+                (Selection::One(id.clone()), self.unless_known(id, last_own.max(keep_until), asked_for.is_some()))
             }
-            RevocationTarget::SessionOf(id, subject) if is_own => {
-                (Selection::Owned(id.clone(), subject), self.unless_known(id, last_own.max(keep_until)))
-            }
+            RevocationTarget::SessionOf(id, subject) if is_own => (
+                Selection::Owned(id.clone(), subject),
+                self.unless_known(id, last_own.max(keep_until), asked_for.is_some()),
+            ),
             RevocationTarget::Session(id) | RevocationTarget::SessionOf(id, _) => {
                 (Selection::Nothing, fact(Target::Session { id }, keep_until))
             }

@@ -119,16 +119,21 @@ impl Issuers {
             let named = all(&self.own, others).find(|decoder| decoder.rules().issuer().as_str() == name);
             return decode(named.ok_or(TokenError::WrongIssuer)?);
         }
-        let mut result = Err(TokenError::MissingClaim("iss"));
+        let mut refusal = TokenError::MissingClaim("iss");
         for decoder in nameless(&self.own, others) {
-            result = decode(decoder);
-            match &result {
+            match decode(decoder) {
+                // The keys of this issuer are not known yet: another one may have signed it.
+                Err(TokenError::Stale) => refusal = TokenError::Stale,
                 // Not signed by this issuer: try the next.
-                Err(TokenError::BadSignature | TokenError::AlgorithmMismatch | TokenError::UnknownKey) => {}
-                _ => break,
+                Err(reason @ (TokenError::BadSignature | TokenError::AlgorithmMismatch | TokenError::UnknownKey)) => {
+                    if refusal != TokenError::Stale {
+                        refusal = reason;
+                    }
+                }
+                decided => return decided,
             }
         }
-        result
+        Err(refusal)
     }
 }
 

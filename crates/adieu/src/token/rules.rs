@@ -1,6 +1,6 @@
 //! The rules that a token must satisfy.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -148,7 +148,8 @@ impl Rules {
         Self { subject_claim: path.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// Returns the subject that these claims name: in the [claim of the subject](Rules::with_subject_claim), or in `sub`.
+    /// Returns the subject that these claims name: in the [claim of the subject](Rules::with_subject_claim), or in `sub`,
+    /// which may be an integer if [the rules accept one](Rules::accept_integer_subject).
     ///
     /// # Errors
     /// [`TokenError::MissingSubject`] or [`TokenError::InvalidSubject`]; for `sub`, [`TokenError::MissingClaim`] or
@@ -163,7 +164,14 @@ impl Rules {
                 inside.flatten().ok_or_else(|| TokenError::MissingSubject(name()))?
             }
         };
-        value.as_str().and_then(|text| Subject::new(text).ok()).ok_or_else(|| match self.subject_claim.is_empty() {
+        let text = match value {
+            Value::Number(number) if self.integer_subject && self.subject_claim.is_empty() => {
+                let whole = number.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64);
+                digits(number.as_i64().or(whole)).map(Cow::Owned)
+            }
+            value => value.as_str().map(Cow::Borrowed),
+        };
+        text.and_then(|text| Subject::new(text).ok()).ok_or_else(|| match self.subject_claim.is_empty() {
             true => TokenError::InvalidClaim(SUB),
             false => TokenError::InvalidSubject(name()),
         })
@@ -194,6 +202,11 @@ impl Rules {
     #[must_use]
     pub fn max_lifetime(&self) -> Duration {
         self.max_lifetime.unwrap_or(TEN_YEARS)
+    }
+
+    /// Returns the maximum lifetime that was set.
+    pub(crate) fn max_lifetime_set(&self) -> Option<Duration> {
+        self.max_lifetime
     }
 
     /// Returns the issuer.
@@ -259,6 +272,12 @@ impl Rules {
         }
         Ok(())
     }
+}
+
+/// Returns the subject that an integer is, unless not every JSON parser reads it exactly (RFC 8259 §6).
+pub(super) fn digits(number: Option<i64>) -> Option<String> {
+    const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+    number.filter(|number| number.unsigned_abs() <= MAX_SAFE_INTEGER).map(|number| number.to_string())
 }
 
 fn at_most_a_minute(setting: &'static str, value: Duration) -> Result<Duration, Error> {

@@ -142,7 +142,7 @@ impl Verifier {
     /// Verifies a token of either type at any time of its life, since the holder of a token may end its session. A
     /// stale index does not matter, since the store decides.
     pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
-        let (claims, expiry) = self.issuers.decode_ignoring_expiry(token, self.clock.now())?;
+        let (claims, expiry) = self.read_claims(token)?;
         match self.refuse_revoked(&facts(&claims)) {
             // The index may no longer hold its revocations: only the store knows the state of its session.
             Err(TokenError::Expired) => Ok((claims, Expiry::Expired)),
@@ -155,9 +155,11 @@ impl Verifier {
     /// check for revocation: use it to read a token, not to grant access.
     ///
     /// # Errors
-    /// Returns the same errors as [`Decoder::decode_ignoring_expiry`].
+    /// Returns the same errors as [`Decoder::decode_ignoring_expiry`], but [`TokenError::Stale`] instead of
+    /// [`TokenError::UnknownKey`] while the index is too stale: the key may be newer.
     pub fn read_claims(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
-        self.issuers.decode_ignoring_expiry(token, self.clock.now())
+        let complete_at = self.freshness.last_complete();
+        self.unless_stale(self.issuers.decode_ignoring_expiry(token, self.clock.now()), complete_at)
     }
 
     /// Returns the current time of the verifier's clock.

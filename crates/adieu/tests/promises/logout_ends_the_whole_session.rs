@@ -142,3 +142,30 @@ async fn with_one_session_too_many_the_oldest_ends() {
     assert_eq!(refused, [Some(REVOKED), Some(REVOKED), None, None, None]);
     assert_eq!(node.refusal(&stranger.access), None);
 }
+
+/// The evaluator refuses a revoked token on every path. Its session goes on until another token ends it.
+#[tokio::test]
+async fn a_token_that_was_revoked_alone_does_not_but_another_of_its_session_does() {
+    let node = Node::start().await;
+    let tokens = node.log_in(jose()).await;
+    node.sessions.revoke_token(&tokens.access).await.unwrap();
+    let refused = node.sessions.log_out(&tokens.access, Scope::This).await;
+    assert!(matches!(refused, Err(SessionError::InvalidToken(TokenError::Revoked(RevokedBy::Token)))), "{refused:?}");
+    assert_eq!(node.sessions.log_out(&tokens.refresh, Scope::This).await.unwrap().sessions, 1);
+    assert!(is_revoked(node.refresh(&tokens.refresh).await));
+}
+
+/// Its id is not the latest if the clock of another node is ahead.
+#[tokio::test]
+async fn the_session_of_a_login_is_not_one_too_many() {
+    let settings = SessionSettings::new(issuer()).with_sessions_per_subject(NonZeroUsize::MIN);
+    let node = Node::on(Memory::new(), Setup { settings, ..Setup::default() }).await;
+    node.log_in(jose()).await;
+    let mut ahead = node.store.sessions_of(&jose(), None, 1).await.unwrap().remove(0);
+    ahead.id = "ffffffff-ffff-7fff-bfff-ffffffffffff".parse().unwrap();
+    node.store.create(ahead.clone()).await.unwrap();
+    let tokens = node.log_in(jose()).await;
+    assert_eq!(node.refusal(&tokens.access), None);
+    let left = node.store.sessions_of(&jose(), None, 9).await.unwrap();
+    assert_eq!(left.iter().map(|session| &session.id).collect::<Vec<_>>(), [tokens.claims.session.as_ref().unwrap()]);
+}

@@ -6,8 +6,9 @@ use adieu::{
     revocation::{Revocation, RevokedBy, RevokedClaim, Target},
     run_maintenance,
     session::{RevocationRequest, RevocationTarget, Scope, SessionError, SessionSettings},
+    store::Memory,
     time::Clock,
-    token::TokenError,
+    token::{Rules, TokenError},
 };
 
 use crate::support::{NOON, Node, Setup, issuer, jose};
@@ -204,4 +205,38 @@ async fn settings_that_do_not_fit_change_nothing() {
     }
     let lifetime = node.log_in(jose()).await.claims.expires_at;
     assert_eq!(lifetime, node.clock.now().plus(Duration::from_secs(15 * 60)));
+}
+
+/// Tokens without a session, of an application that signs them itself, may outlive the sessions.
+#[tokio::test]
+async fn a_cut_off_is_kept_as_long_as_the_caller_or_the_rules_say() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    for target in [RevocationTarget::Subject(jose()), RevocationTarget::Everything] {
+        let asked_for = RevocationRequest::new(target.clone()).with_keep_until(NOON.plus(90 * day));
+        let earlier = RevocationRequest::new(target.clone()).with_keep_until(NOON.plus(day));
+        let node = Node::start().await;
+        node.sessions.revoke(vec![asked_for, earlier]).await.unwrap();
+        let rules = Rules::new(issuer()).with_max_lifetime(60 * day);
+        let strict = Node::with_rules(Memory::new(), rules, Setup::default()).await;
+        strict.sessions.revoke(vec![target.into()]).await.unwrap();
+        let mut entries = node.log.read(None, Duration::ZERO).await.unwrap().entries;
+        entries.extend(strict.log.read(None, Duration::ZERO).await.unwrap().entries);
+        let kept: Vec<_> = entries.iter().map(|entry| entry.lapses_at).collect();
+        let sessions = SessionSettings::new(issuer()).max_lifetime();
+        assert_eq!(kept, [90 * day, sessions, 60 * day].map(|last| Revocation::lapse_for(NOON.plus(last))));
+    }
+}
+
+#[tokio::test]
+async fn that_of_a_session_is_kept_longer_if_a_caller_asks_for_it() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let node = Node::start().await;
+    let session = RevocationTarget::Session("lost".parse().unwrap());
+    let asked_for = RevocationRequest::new(session.clone()).with_keep_until(NOON.plus(90 * day));
+    for request in [session.clone().into(), session.into(), asked_for] {
+        node.sessions.revoke(vec![request]).await.unwrap();
+    }
+    let entries = node.log.read(None, Duration::ZERO).await.unwrap().entries;
+    assert_eq!(entries.len(), 2, "the second is known: {entries:?}");
+    assert_eq!(entries[1].lapses_at, Revocation::lapse_for(NOON.plus(90 * day)));
 }

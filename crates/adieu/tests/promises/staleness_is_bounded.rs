@@ -11,10 +11,10 @@ use std::{
 use adieu::{
     Error, FreshnessLimit,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, RevokedBy},
-    session::Scope,
+    session::{Scope, SessionError},
     store::Memory,
     time::{Clock as _, Moment, SystemClock, Timestamp},
-    token::{Algorithm, SigningKey, StalePolicy, TokenError},
+    token::{Algorithm, Claims, Rules, SigningKey, StalePolicy, TokenError, TokenType, encode},
 };
 use adieu_sqlite::Sqlite;
 use async_trait::async_trait;
@@ -61,7 +61,7 @@ async fn severable(stale_policy: StalePolicy) -> (Node, Arc<AtomicBool>) {
     let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
     let severable = Severable { log: log.clone(), cut: Arc::clone(&cut) };
     let setup = Setup { stale_policy, ..Setup::default() };
-    (Node::with_parts(Arc::new(severable), Arc::new(log), key, setup).await, cut)
+    (Node::with_parts(Arc::new(severable), Arc::new(log), key, Rules::new(issuer()), setup).await, cut)
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,6 +79,25 @@ async fn a_node_that_is_cut_off_refuses_after_the_bound_and_recovers() {
     cut.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(node.refusal(&tokens.access), None);
+}
+
+/// Its key may be one that this node has not read yet, and its session may be live.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_cut_off_calls_no_token_of_an_unknown_key_invalid() {
+    let (node, cut) = severable(StalePolicy::Reject).await;
+    let newer = SigningKey::generate(Algorithm::EdDSA).unwrap();
+    let token = Claims::new(issuer(), jose(), TokenType::Access, node.clock.now(), Duration::from_secs(900));
+    let token = encode(&newer, &token).unwrap();
+    for (is_cut_off, refusal) in [(false, TokenError::UnknownKey), (true, TokenError::Stale)] {
+        if is_cut_off {
+            cut.store(true, Ordering::SeqCst);
+            node.clock.advance(MAX_STALENESS * 2);
+        }
+        assert_eq!(node.refusal(&token), Some(refusal.clone()));
+        assert_eq!(node.sessions.verifier().read_claims(&token).unwrap_err(), refusal);
+        let outcome = node.sessions.log_out(&token, Scope::This).await;
+        assert!(matches!(outcome, Err(SessionError::InvalidToken(reason)) if reason == refusal));
+    }
 }
 
 #[tokio::test(start_paused = true)]

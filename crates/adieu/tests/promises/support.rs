@@ -69,16 +69,24 @@ impl Node {
     where
         S: RevocationLog + SessionStore + KeyStore + Clone,
     {
+        Self::with_rules(store, Rules::new(setup.settings.issuer.clone()), setup).await
+    }
+
+    pub(crate) async fn with_rules<S>(store: S, rules: Rules, setup: Setup) -> Self
+    where
+        S: RevocationLog + SessionStore + KeyStore + Clone,
+    {
         let keys = load_or_make_keys(&store, Algorithm::EdDSA, NOON).await.unwrap();
         let key = keys.into_iter().next().unwrap();
         let (log, store): (Arc<dyn RevocationLog>, Arc<dyn SessionStore>) = (Arc::new(store.clone()), Arc::new(store));
-        Self::with_parts(log, store, key, setup).await
+        Self::with_parts(log, store, key, rules, setup).await
     }
 
     pub(crate) async fn with_parts(
         log: Arc<dyn RevocationLog>,
         store: Arc<dyn SessionStore>,
         key: SigningKey,
+        rules: Rules,
         setup: Setup,
     ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(setup.clock.clone());
@@ -87,7 +95,7 @@ impl Node {
         follower.ready().await.unwrap();
         let keys = KeySet::new([key.verifying_key().clone()]).unwrap();
         // The cache must never make a difference to a promise.
-        let decoder = Decoder::new(Rules::new(setup.settings.issuer.clone()), keys).with_cache(CacheLimits::default());
+        let decoder = Decoder::new(rules, keys).with_cache(CacheLimits::default());
         let verifier = Verifier::new(
             decoder,
             Arc::clone(&index),

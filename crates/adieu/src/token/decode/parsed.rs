@@ -16,6 +16,7 @@ use crate::{
         claims::{REGISTERED, TYPE_SIBLINGS, Verified},
         json::{Members, Others, Text, Value, once, read_object, unambiguous_json},
         key::header::Declares,
+        rules::digits,
         token_type::NamedType,
     },
 };
@@ -318,9 +319,6 @@ fn id<'a>(name: &'static str, value: Option<Value<'a>>) -> Result<Option<Cow<'a,
 
 /// Returns the subject: an id, or an integer in decimal digits if the rules accept one.
 fn subject<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Cow<'a, str>, TokenError> {
-    /// The largest integer that every JSON parser reads exactly (RFC 8259 §6).
-    const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
-
     let number = match value {
         Some(Value::Unsigned(number)) if rules.integer_subject => i64::try_from(number).ok(),
         Some(Value::Negative(number)) if rules.integer_subject => Some(number),
@@ -328,10 +326,7 @@ fn subject<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Cow<'a, str>, 
         Some(Value::Float(number)) if rules.integer_subject && number.fract() == 0.0 => Some(number as i64),
         value => return id("sub", value)?.ok_or(TokenError::MissingClaim("sub")),
     };
-    match number.filter(|number| number.unsigned_abs() <= MAX_SAFE_INTEGER) {
-        Some(number) => Ok(Cow::Owned(number.to_string())),
-        None => Err(TokenError::InvalidClaim("sub")),
-    }
+    digits(number).map(Cow::Owned).ok_or(TokenError::InvalidClaim("sub"))
 }
 
 /// Returns the subject that the rules expect in another claim than `sub`. An ambiguous object is rejected: two parsers could read different
