@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use adieu::{
-    Housekeeping, Issuer, Subject,
+    Error, Housekeeping, Issuer, Subject,
     session::{SessionSettings, Sessions},
     time::{Clock, SystemClock},
     token::CacheLimits,
@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::{
-    accounts::Accounts,
+    accounts::{AccountStore, Accounts},
     aliases::Aliases,
     clients::Clients,
     config::Settings,
@@ -123,6 +123,10 @@ impl Node {
     async fn start(purpose: Purpose, settings: &Settings, stores: Stores) -> anyhow::Result<Self> {
         stores.migrate().await?;
         let session_settings = session_settings(settings)?;
+        match purpose {
+            Purpose::Serve => record_issuer(&*stores.accounts(), &session_settings.issuer).await?,
+            Purpose::Command => require_issuer(&session_settings.issuer, stores.accounts().issuer().await?)?,
+        }
         let token_cache = CacheLimits::new(
             settings.token_cache_entries,
             settings.token_cache_entries.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
@@ -245,5 +249,29 @@ impl Node {
     #[must_use]
     pub fn start_housekeeping(&self) -> Housekeeping {
         self.core.start_housekeeping()
+    }
+}
+
+/// Records the issuer of the tokens that this server will issue, for commands.
+async fn record_issuer(store: &dyn AccountStore, issuer: &Issuer) -> Result<(), Error> {
+    let before = store.issuer().await?;
+    if before.as_ref() == Some(issuer) {
+        return Ok(());
+    }
+    if let Some(before) = before {
+        tracing::warn!(%issuer, %before, "the issuer is another one than before: no token from before is accepted");
+    }
+    store.record_issuer(issuer).await
+}
+
+/// Checks that a command has the issuer of the servers of its store. Under another name, what it revokes would match none of
+/// their tokens.
+pub(crate) fn require_issuer(issuer: &Issuer, recorded: Option<Issuer>) -> anyhow::Result<()> {
+    match recorded {
+        Some(recorded) if recorded != *issuer => anyhow::bail!(
+            "the servers of this store issue tokens as `{recorded}`, and the settings of this command say `{issuer}`: \
+             nothing was changed. Give it the settings of the servers, with --config or ADIEU_ISSUER"
+        ),
+        _ => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ mod sqlite;
 
 use std::collections::HashSet;
 
-use adieu::{Error, Subject, time::Timestamp};
+use adieu::{Error, Issuer, Subject, time::Timestamp};
 use async_trait::async_trait;
 
 pub use postgres::{is_migrated_postgres, migrate_postgres};
@@ -264,6 +264,19 @@ pub trait AccountStore: Send + Sync + 'static {
     /// # Errors
     /// Fails if the store cannot be read.
     async fn known_addresses(&self, now: Timestamp, limit: usize) -> Result<Vec<KnownAddress>, Error>;
+
+    /// Records the issuer of the tokens of these accounts, for [`AccountStore::issuer`].
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written.
+    async fn record_issuer(&self, issuer: &Issuer) -> Result<(), Error>;
+
+    /// Returns the issuer of the server that was started last on this store; `None` if there was none. A revocation under
+    /// another name would match none of its tokens.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    async fn issuer(&self) -> Result<Option<Issuer>, Error>;
 }
 
 /// The record that a user has logged in from an address. Neither can be derived from it.
@@ -418,6 +431,10 @@ const INVITES: &str =
 const INVITE: &str = "SELECT id, secret, created_at, expires_at FROM invite WHERE secret = $1 AND expires_at > $2";
 const REMOVE_INVITE: &str = "DELETE FROM invite WHERE id = $1";
 const USE_INVITE: &str = "DELETE FROM invite WHERE secret = $1 AND expires_at > $2";
+
+const RECORD_ISSUER: &str =
+    "INSERT INTO server (id, issuer) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET issuer = excluded.issuer";
+const ISSUER: &str = "SELECT issuer FROM server";
 
 const REMEMBER_ADDRESS: &str = "INSERT INTO known_address (pair, known_until) VALUES ($1, $2) \
                                 ON CONFLICT (pair) DO UPDATE SET known_until = excluded.known_until";

@@ -1,6 +1,6 @@
 //! Accounts.
 
-use adieu::{Subject, time::Timestamp};
+use adieu::{Issuer, Subject, time::Timestamp};
 use adieu_server::{
     accounts::{
         Account, AccountStore, Change, Direction, Filter, Invite, Invited, KnownAddress, LastAdmin, NextLogin, Order,
@@ -32,6 +32,7 @@ every_engine! {
     a_rehash_does_not_undo_a_new_password
     of_two_changes_of_one_password_one_applies
     where_users_log_in_from_is_kept_until_it_lapses
+    the_issuer_of_their_tokens_is_the_one_recorded_last
 }
 
 const HASHES: [&str; 2] = [
@@ -561,4 +562,14 @@ async fn where_users_log_in_from_is_kept_until_it_lapses<P: Place>() {
     assert_eq!(store.known_addresses(at(10), 1).await.unwrap(), [known(7, 40)]);
     store.remember_address(known(8, 50), at(20)).await.unwrap();
     assert_eq!(store.known_addresses(at(0), 10).await.unwrap(), [known(8, 50), known(7, 40)], "what lapsed is gone");
+}
+
+async fn the_issuer_of_their_tokens_is_the_one_recorded_last<P: Place>() {
+    let place = P::empty().await;
+    assert_eq!(place.open().await.issuer().await.unwrap(), None);
+    for name in ["adieu", "https://login.example", "a\u{e9}\u{1f600}"] {
+        let issuer = Issuer::new(name).unwrap();
+        place.open().await.record_issuer(&issuer).await.unwrap();
+        assert_eq!(place.open().await.issuer().await.unwrap(), Some(issuer));
+    }
 }

@@ -51,3 +51,48 @@ async fn so_is_whatever_else_a_command_ends() {
         assert!(matches!(refusal(&place, &node, &pair.access), Some(TokenError::Revoked(_))), "{command:?}");
     }
 }
+
+/// It would revoke tokens of another issuer, of which there are none, and report success.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_without_the_issuer_of_the_server_changes_nothing() {
+    const ISSUER: &str = "https://login.example";
+    let place = Place::with_user("jose");
+    let server = place.server().with("ADIEU_ISSUER", ISSUER).start().await;
+    let token = server.log_in("jose").await;
+    place.run(&["store", "backup", "backup"]).succeeded();
+    let elsewhere = Place::empty();
+    std::fs::copy(place.path("backup"), elsewhere.path("backup")).unwrap();
+    for (place, command) in [
+        (&place, &["session", "end", "--user", "jose"][..]),
+        (&place, &["token", "revoke", "--id", "x"]),
+        (&place, &["revoke", "--user", "jose", "--yes"]),
+        (&place, &["revoke", "--everything", "--yes"]),
+        (&place, &["user", "passwd", "jose", "--password-stdin"]),
+        (&place, &["user", "disable", "jose"]),
+        (&place, &["user", "delete", "jose"]),
+        (&elsewhere, &["store", "restore", "backup"]),
+        (&elsewhere, &["store", "restore", "backup", "--nothing-lost"]),
+    ] {
+        let error = place.run_with(command, b"5678").failed();
+        assert!(error.contains("issue tokens as `https://login.example`"), "{command:?}: {error}");
+    }
+    assert!(!elsewhere.path("data").join("adieu.sqlite").exists());
+    assert_eq!(server.verify(&token).await.0, 204);
+
+    let mut with_issuer = place.command(&["revoke", "--user", "jose", "--yes"]);
+    Place::finish(
+        {
+            with_issuer.env("ADIEU_ISSUER", ISSUER);
+            with_issuer
+        },
+        b"",
+    )
+    .succeeded();
+    server.becomes("refused", async || server.verify(&token).await.0 == 401).await;
+    server.stop().await;
+
+    // A server that gets another name tells its commands.
+    let server = place.server().start().await;
+    place.run(&["revoke", "--user", "jose", "--yes"]).succeeded();
+    server.stop().await;
+}

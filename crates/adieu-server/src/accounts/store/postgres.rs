@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
-use adieu::{Error, Subject, time::Timestamp};
+use adieu::{Error, Issuer, Subject, time::Timestamp};
 use adieu_postgres::{Postgres, Statement, from_text, to_text};
 use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
     ADD_INVITE, Account, AccountStore, BY_ID, BY_USERNAME, Change, Direction, ENABLE, FORGET_ADDRESSES, FORGET_INVITES,
-    Filter, INVITE, INVITES, ISSUE_RESET, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin,
-    OWN_PASSWORD, Order, PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE,
+    Filter, INVITE, INVITES, ISSUE_RESET, ISSUER, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin,
+    OWN_PASSWORD, Order, PASSWORD, PROMOTE, PasswordReset, RECORD_ISSUER, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE,
     REQUIRE_PASSWORD_CHANGE, RESET, USE_INVITE, Whose, columns, list, lists, loss, to_seconds,
 };
 use crate::{
@@ -61,6 +61,7 @@ const SCHEMA: &[&str] = &[
 ",
     // Not a column as in SQLite, because that would write the whole table again.
     "CREATE INDEX account_last_login ON account (COALESCE(last_login_at, -1), id)",
+    "CREATE TABLE server (id INTEGER PRIMARY KEY CHECK (id = 1), issuer TEXT NOT NULL)",
 ];
 
 /// Brings the tables of accounts in PostgreSQL up to date.
@@ -228,6 +229,16 @@ impl AccountStore for Postgres {
             Ok(KnownAddress { pair: pair.cast_unsigned(), until: from_seconds(until) })
         };
         self.fetch_all(list).await?.iter().map(known).collect::<sqlx::Result<_>>().map_err(Error::unavailable)
+    }
+
+    async fn record_issuer(&self, issuer: &Issuer) -> Result<(), Error> {
+        self.execute(sqlx::query(RECORD_ISSUER).bind(to_text(issuer.as_str()).into_owned())).await.map(drop)
+    }
+
+    async fn issuer(&self) -> Result<Option<Issuer>, Error> {
+        let Some(row) = self.fetch_optional(sqlx::query(ISSUER)).await? else { return Ok(None) };
+        let issuer = from_text(row.try_get(0).map_err(Error::unavailable)?).map_err(Error::unavailable)?;
+        Issuer::new(issuer.into_owned()).map(Some).map_err(Error::unavailable)
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
-use adieu::{Error, Subject, time::Timestamp};
+use adieu::{Error, Issuer, Subject, time::Timestamp};
 use adieu_sqlite::Sqlite;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     ADD_INVITE, Account, AccountStore, BY_ID, BY_USERNAME, Change, Direction, ENABLE, FORGET_ADDRESSES, FORGET_INVITES,
-    Filter, INVITE, INVITES, ISSUE_RESET, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin,
-    OWN_PASSWORD, Order, PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE,
+    Filter, INVITE, INVITES, ISSUE_RESET, ISSUER, Invite, Invited, KNOWN_ADDRESSES, KnownAddress, LastAdmin, NextLogin,
+    OWN_PASSWORD, Order, PASSWORD, PROMOTE, PasswordReset, RECORD_ISSUER, REHASH, REMEMBER_ADDRESS, REMOVE_INVITE,
     REQUIRE_PASSWORD_CHANGE, RESET, USE_INVITE, Whose, columns, list, lists, loss,
 };
 use crate::{
@@ -61,6 +61,7 @@ const SCHEMA: &[&str] = &[
     ALTER TABLE account ADD COLUMN last_login BIGINT GENERATED ALWAYS AS (COALESCE(last_login_at, -1)) VIRTUAL;
     CREATE INDEX account_last_login ON account (last_login, id);
 ",
+    "CREATE TABLE server (id INTEGER PRIMARY KEY CHECK (id = 1), issuer TEXT NOT NULL);",
 ];
 
 /// Brings the tables of accounts up to date.
@@ -269,6 +270,17 @@ impl AccountStore for Sqlite {
             connection.prepare_cached(KNOWN_ADDRESSES)?.query_map(params![now.as_unix(), limit], known)?.collect()
         })
         .await
+    }
+
+    async fn record_issuer(&self, issuer: &Issuer) -> Result<(), Error> {
+        let issuer = issuer.clone();
+        self.transact(move |connection| connection.execute(RECORD_ISSUER, [issuer.as_str()]).map(drop)).await
+    }
+
+    async fn issuer(&self) -> Result<Option<Issuer>, Error> {
+        let recorded =
+            self.query(|connection| connection.query_row(ISSUER, [], |row| row.get::<_, String>(0)).optional());
+        recorded.await?.map(Issuer::new).transpose().map_err(Error::unavailable)
     }
 }
 

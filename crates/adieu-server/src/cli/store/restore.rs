@@ -8,6 +8,7 @@ use std::{
 };
 
 use adieu::{
+    Issuer,
     restore::{HighWater, LogState, Mark, Restorable as _, Verdict},
     revocation::Position,
 };
@@ -18,10 +19,12 @@ use serde_json::json;
 
 use super::backup::beside;
 use crate::{
+    accounts::{self, AccountStore},
     audit::{Entry, Event},
     cli::on_store::{Common, audited, open_restored},
     config::Settings,
     high_water,
+    node::require_issuer,
     store::{backup, prepare_folder, store_file, sync_name},
 };
 
@@ -93,7 +96,7 @@ impl Arguments {
         let manifest = manifest.with_context(|| format!("cannot restore {}", self.from.display()))?;
         let high_water = high_water::of(settings, true)?.filter(|_| settings.revocations.is_none());
         let mark = high_water.as_deref().map(HighWater::inspect).transpose()?.flatten();
-        let state = complete(restored, mark.as_ref()).await?;
+        let state = complete(restored, mark.as_ref(), &Issuer::new(&settings.issuer)?).await?;
         if let Some(file) = high_water {
             match mark.map(|mark| mark.compare(&state)) {
                 Some(Verdict::RolledBack(why)) if self.nothing_lost => bail!(
@@ -118,9 +121,13 @@ impl Arguments {
     }
 }
 
-/// Opens the file as a server would, which checks it for damage, and leaves it complete without other files.
-async fn complete(file: &Path, mark: Option<&Mark>) -> anyhow::Result<LogState> {
+/// Opens the file as a server would, which checks it for damage, and leaves it complete without other files. Fails if it is
+/// of servers with another issuer.
+async fn complete(file: &Path, mark: Option<&Mark>, issuer: &Issuer) -> anyhow::Result<LogState> {
     let store = Sqlite::open(file).await?;
+    if accounts::is_migrated(&store).await? {
+        require_issuer(issuer, AccountStore::issuer(&store).await?)?;
+    }
     let state = store.inspect(mark.map_or(Position::START, Mark::anchor)).await?;
     store.checkpoint().await?;
     drop(store);
