@@ -232,7 +232,7 @@ def verifier_of(name: str, blocklist: Blocklist, request: pytest.FixtureRequest)
     issuer = TABLE["issuers"][name]
     source = {"key": issuer["public_key"], "algorithm": "EdDSA"}
     if "key_id" in issuer:
-        # A fixed key has no id.
+        # A fixed key has no other id than its thumbprint.
         key = load_pem_public_key(issuer["public_key"].encode())
         assert isinstance(key, Ed25519PublicKey)
         public = _encoded(key.public_bytes_raw()).decode()

@@ -7,7 +7,6 @@
    could match counts as revoked by its ``exp`` alone, so that a clock that goes back revives no token.
 """
 
-import base64
 import contextlib
 import hashlib
 import re
@@ -16,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from adieu import base64url
 from adieu.errors import InvalidClaimsError
 
 KEPT_AFTER_EXPIRY = 120
@@ -381,7 +381,7 @@ def token_id_of(token: str | bytes) -> str:
     if not isinstance(token, bytes) or not _SIGNED.fullmatch(token):
         raise TypeError("the token must be a signed JWT, as it was sent")
     signed, _, _ = token.rpartition(b".")
-    return base64.urlsafe_b64encode(hashlib.sha256(signed).digest()).rstrip(b"=").decode("ascii")
+    return base64url.encode(hashlib.sha256(signed).digest())
 
 
 _NOTHING = Facts()

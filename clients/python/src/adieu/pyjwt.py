@@ -1,7 +1,6 @@
 """`adieu.verifier` without the compiled core: signatures are verified by PyJWT."""
 
-import base64
-import hashlib
+import hmac
 import http.client
 import json
 import math
@@ -13,16 +12,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from adieu import kind
+from adieu import base64url, kind
 from adieu.errors import InvalidClaimsError, StaleError
 from adieu.follower import logger
 from adieu.index import claims_of
 
 if TYPE_CHECKING:
     from adieu.blocklist import Blocklist
+    from adieu.keys import Key
 
 try:
-    import jwt
+    from jwt.algorithms import get_default_algorithms
 except ImportError as missing:
     raise ImportError('a Verifier needs the compiled core, or PyJWT: pip install "adieu[fast]"') from missing
 
@@ -37,10 +37,17 @@ _MIN_KEYS_INTERVAL = 5.0
 _MAX_UNCONFIRMED = 24 * 3600
 """How many seconds keys are used while no newer ones can be read."""
 
-_OF_CURVES = {"P-256": "ES256", "P-384": "ES384", "Ed25519": "EdDSA"}
+_MAX_KEYS_TRIED = 4
+"""How many keys are tried for a token that names none."""
+
 _ALGORITHMS = frozenset(
     ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 )
+_NEWER_NAME = "Ed25519"
+"""That of EdDSA with this curve (RFC 9864)."""
+
+_SIGNATURES = get_default_algorithms()
+
 _TYPES = {"at+jwt": "access", "rt+jwt": "refresh"}
 _KINDS = {
     "access": "access",
@@ -82,6 +89,8 @@ class Checker:
         algorithm: str | None,
         keys_url: str | None,
     ) -> None:
+        if algorithm == _NEWER_NAME:
+            algorithm = "EdDSA"
         if algorithm is not None and algorithm not in _ALGORITHMS:
             raise ValueError(f"algorithm must be one of {', '.join(sorted(_ALGORITHMS))}")
         self._blocklist = blocklist
@@ -90,7 +99,6 @@ class Checker:
         self._leeway = leeway
         self._lenient = lenient
         self._subject_claim = blocklist._subject_claim
-        self._jws = jwt.PyJWS()
         self._keys: _Keys | _Fixed
         if key is None:
             url = keys_url or f"{blocklist.url.rstrip('/')}/.well-known/jwks.json"
@@ -134,21 +142,18 @@ class Checker:
         """Returns the header and the payload of an authentic token, and the `kid` of the key that has signed it."""
         if len(token) > _MAX_TOKEN_BYTES:
             raise _InvalidError("the token is too long")
-        header, content, signature = token.split(".") if token.count(".") == 2 else ("", "", "")
-        named = _members(_decoded(header))
-        _decoded(signature)
-        _check_header(named)
+        header, content, signature = map(base64url.decode, token.split(".") if token.count(".") == 2 else ("", "", ""))
+        named = _members(header)
+        algorithm = _check_header(named)
         if not self._keys.are_known:
             raise StaleError("the keys of the issuer are not known")
-        candidates = self._keys.candidates(named)
-        if not candidates and not self._blocklist.is_fresh:
+        candidates = self._keys.candidates(algorithm, named.get("kid"))
+        if candidates is None and not self._blocklist.is_fresh:
             raise StaleError("the keys may be out of date")
-        for kid, algorithm, key in candidates:
-            try:
-                self._jws.decode(token, key, algorithms=[algorithm])
-            except jwt.InvalidTokenError:
-                continue
-            return named, _members(_decoded(content)), kid
+        signed = token.rpartition(".")[0].encode()
+        for kid, _, key in candidates or ():
+            if _verifies(algorithm, key, signed, signature):
+                return named, _members(content), kid
         raise _InvalidError("no key has signed the token")
 
     def _check(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
@@ -195,19 +200,30 @@ class Checker:
 
 
 class _Fixed:
-    """One key that does not change."""
+    """One key that does not change. A public key has an id, its thumbprint; a secret has none."""
 
     are_known = True
 
     def __init__(self, algorithm: str, key: bytes) -> None:
-        smallest = int(algorithm[2:]) // 8 if algorithm.startswith("HS") else 0
+        self._key: Key
+        if not algorithm.startswith("HS"):
+            from adieu.keys import of_pem
+
+            self._key = of_pem(algorithm, key)
+            return
+        smallest = int(algorithm[2:]) // 8
         if len(key) < smallest:
             raise ValueError(f"a secret for {algorithm} must have at least {smallest} bytes")
-        self._key = (algorithm, key)
+        # Otherwise a public key would be taken for a secret, and who knows it could sign.
+        if key.lstrip().startswith(b"-----BEGIN "):
+            raise ValueError(f"key must be a secret for {algorithm}, and is in PEM form")
+        self._key = (None, algorithm, key)
 
-    def candidates(self, header: Mapping[str, Any]) -> list[tuple[str | None, str, Any]]:
-        """Returns the key, if the token names its algorithm, and no other key."""
-        return [(None, *self._key)] if header.get("alg") == self._key[0] and "kid" not in header else []
+    def candidates(self, algorithm: str, kid: str | None) -> "list[Key] | None":
+        """Like `_Keys.candidates`."""
+        if kid is not None and kid != self._key[0]:
+            return None
+        return [self._key] if algorithm == self._key[1] else []
 
 
 class _Keys:
@@ -217,10 +233,13 @@ class _Keys:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
             raise ValueError("keys_url must begin with http:// or https:// and name a host, without credentials")
+        from adieu.keys import of_document
+
+        self._of_document = of_document
         self._parts = parts
         self._rsa = rsa
         self._tls = tls or (ssl.create_default_context() if parts.scheme == "https" else None)
-        self._known: list[tuple[str | None, str, Any]] | None = None
+        self._known: list[Key] | None = None
         self._missed = threading.Event()
         self._process = 0
         self._start()
@@ -232,14 +251,13 @@ class _Keys:
             self._start()
         return self._known is not None
 
-    def candidates(self, header: Mapping[str, Any]) -> list[tuple[str | None, str, Any]]:
-        """Returns the keys that may have signed a token with this header."""
-        algorithm, name = header.get("alg"), header.get("kid")
-        known = self._known or []
-        found = [entry for entry in known if entry[1] == algorithm and name in (entry[0], None)]
-        if not found:
+    def candidates(self, algorithm: str, kid: str | None) -> "list[Key] | None":
+        """Returns the keys that may have signed a token; none if it names a key that is not known."""
+        named = [entry for entry in self._known or () if kid in (entry[0], None)]
+        if not named and kid is not None:
             self._missed.set()
-        return found
+            return None
+        return [entry for entry in named if entry[1] == algorithm][:_MAX_KEYS_TRIED]
 
     def _start(self) -> None:
         self._process = os.getpid()
@@ -262,7 +280,7 @@ class _Keys:
             self._missed.wait(0 if failed else _KEYS_INTERVAL)
             self._missed.clear()
 
-    def _read(self) -> list[tuple[str | None, str, Any]]:
+    def _read(self) -> "list[Key]":
         host = self._parts.hostname or ""
         connection = (
             http.client.HTTPConnection(host, self._parts.port, timeout=_TIMEOUT)
@@ -278,23 +296,7 @@ class _Keys:
                 raise OSError(f"status {response.status}")
         finally:
             connection.close()
-        keys = []
-        for key in json.loads(content)["keys"]:
-            if key.get("use", "sig") != "sig" or key.get("kty") == "oct":
-                continue
-            algorithm = key.get("alg") or _OF_CURVES.get(key.get("crv")) or (key.get("kty") == "RSA" and self._rsa)
-            if algorithm == "Ed25519":
-                algorithm = "EdDSA"
-            if algorithm in _ALGORITHMS and not algorithm.startswith("HS"):
-                keys.append((key.get("kid") or _thumbprint(key), algorithm, jwt.PyJWK(key, algorithm).key))
-        return keys
-
-
-def _thumbprint(key: Mapping[str, Any]) -> str:
-    """Returns the thumbprint of a public key (RFC 7638), its id if it has no other, as in the compiled core."""
-    members = {name: key[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in key}
-    text = json.dumps(members, sort_keys=True, separators=(",", ":"))
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode("ascii")
+        return self._of_document(content, self._rsa)
 
 
 class _Members(dict[str, Any]):
@@ -305,12 +307,10 @@ class _Members(dict[str, Any]):
         self.repeats = len(self) != len(pairs)
 
 
-def _decoded(part: str) -> bytes:
-    """Returns what a part of a token encodes, in the only form in which it is accepted."""
-    content = base64.urlsafe_b64decode(part.encode("ascii") + b"=" * (-len(part) % 4))
-    if base64.urlsafe_b64encode(content).rstrip(b"=").decode() != part:
-        raise _InvalidError("the token is malformed")
-    return content
+def _verifies(algorithm: str, key: Any, signed: bytes, signature: bytes) -> bool:
+    if algorithm.startswith("HS"):
+        return hmac.compare_digest(hmac.digest(key, signed, f"sha{algorithm[2:]}"), signature)
+    return _SIGNATURES[algorithm].verify(signed, key, signature)
 
 
 def _members(content: bytes) -> Mapping[str, Any]:
@@ -334,12 +334,18 @@ def _is_deep(value: object, left: int = _MAX_DEPTH) -> bool:
     )
 
 
-def _check_header(header: Mapping[str, Any]) -> None:
+def _check_header(header: Mapping[str, Any]) -> str:
+    """Checks the parameters, and returns the algorithm."""
     if not _REFUSED_PARAMETERS.isdisjoint(header):
         raise _InvalidError("the token requires an extension that is not supported")
     texts = [header[name] for name in _TEXT_PARAMETERS if name in header] + _list(header.get("x5c", []))
     if not all(isinstance(text, str) for text in texts):
         raise _InvalidError("a header parameter has the wrong type")
+    named = header.get("alg", "")
+    algorithm: str = "EdDSA" if named == _NEWER_NAME else named
+    if algorithm not in _ALGORITHMS:
+        raise _InvalidError("the token has no algorithm that is accepted")
+    return algorithm
 
 
 def _list(value: Any) -> list[Any]:

@@ -69,7 +69,8 @@ class Verifier:
     - `profile`: ``"rfc9068"`` requires ``iss``, ``sub``, ``jti``, and a header ``typ`` of ``at+jwt`` or ``rt+jwt``.
       ``"plain"`` accepts tokens as PyJWT, Flask-JWT-Extended and simplejwt make them, without ``iss``, ``jti`` or a
       kind; use it only if the key signs tokens of this issuer alone.
-    - `key` and `algorithm`: a fixed key, as a secret or in PEM form. Without a key, the keys at `keys_url` are
+    - `key` and `algorithm`: a fixed key, as a secret or in PEM form. The id of a public key is its thumbprint (RFC
+      7638), which a token with ``kid`` must name; a secret has no id. Without a key, the keys at `keys_url` are
       followed, by default those of the node; `algorithm` is then that of RSA keys that name none. A key is used with
       its own algorithm only, and a secret is never accepted from a URL.
 
