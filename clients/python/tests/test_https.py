@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from fake_node import a_node_that_answers
 
 from adieu import Blocklist, RefusedError, StaleError, UnavailableError, Verifier
 
@@ -49,12 +50,17 @@ def a_certificate(folder: Path, holder: str = "127.0.0.1") -> Path:
 
 
 @contextlib.contextmanager
-def speaking_tls(port: int, certificate: Path, demanded: Path | None = None) -> Iterator[str]:
-    """Starts a TLS proxy in front of a server; yields its URL. It rejects clients without the demanded certificate."""
+def speaking_tls(
+    port: int, certificate: Path, demanded: Path | None = None, seen: list[object] | None = None
+) -> Iterator[str]:
+    """Starts a TLS proxy in front of a server; yields its URL. It rejects clients without the demanded certificate.
+
+    With `seen`, it accepts them, and adds the certificate of each client, or none.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     if demanded is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_REQUIRED if seen is None else ssl.CERT_OPTIONAL
         context.load_verify_locations(demanded)
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -68,6 +74,8 @@ def speaking_tls(port: int, certificate: Path, demanded: Path | None = None) -> 
             writer.close()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if seen is not None:
+            seen.append(writer.get_extra_info("peercert"))
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(pump(reader, server_writer), pump(server_reader, writer))
 
@@ -145,6 +153,30 @@ def test_a_server_that_demands_a_certificate_gets_it_for_everything(
             with pytest.raises(StaleError):
                 jti in refused  # noqa: B015
             refused.close()
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("how", ["ca_file", "ssl_context"])
+def test_the_certificates_for_the_node_are_not_used_for_another_issuer(
+    shared_server: Server, shared_client: Credentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    certificate, ours, issuers = (a_certificate(tmp_path, holder) for holder in ("127.0.0.1", "shop", "issuer"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(issuers))
+    trusting: dict[str, Any] = {"ca_file": certificate, "certificate_file": ours}
+    if how == "ssl_context":
+        trusting = {"ssl_context": ssl.create_default_context(cafile=str(certificate))}
+        trusting["ssl_context"].load_cert_chain(ours)
+    seen: list[object] = []
+    with (
+        speaking_tls(shared_server.port, certificate, demanded=ours) as url,
+        a_node_that_answers(b'{"keys": []}') as published,
+        speaking_tls(int(published.rpartition(":")[2]), issuers, demanded=ours, seen=seen) as keys_url,
+        Verifier(
+            url, shared_client.name, shared_client.secret, issuer="shop", keys_url=keys_url, **trusting
+        ) as verifier,
+    ):
+        verifier.wait_ready(TEST_TIMEOUT)
+        assert set(seen) == {None}
 
 
 def test_a_node_that_requires_certificates_of_clients_gets_one(follow: Follow, tmp_path: Path) -> None:

@@ -101,8 +101,12 @@ class Checker:
         self._subject_claim = blocklist._subject_claim
         self._keys: _Keys | _Fixed
         if key is None:
-            url = keys_url or f"{blocklist.url.rstrip('/')}/.well-known/jwks.json"
-            self._keys = _Keys(url, algorithm, blocklist._node.tls)
+            # The certificates in the settings of the node are for the node alone.
+            self._keys = (
+                _Keys(f"{blocklist.url.rstrip('/')}/.well-known/jwks.json", algorithm, blocklist._node.tls)
+                if keys_url is None
+                else _Keys(keys_url, algorithm, None)
+            )
         elif algorithm is None:
             raise ValueError("a key needs its algorithm")
         else:
