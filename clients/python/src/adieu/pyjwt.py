@@ -8,6 +8,7 @@ import os
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -111,11 +112,22 @@ class Checker:
             raise ValueError("a key needs its algorithm")
         else:
             self._keys = _Fixed(algorithm, key)
+        # Takes no lock, because it may run while one is held. The thread ends when it wakes up.
+        weakref.finalize(self, setattr, self._keys, "is_closed", True)
 
     @property
     def has_keys(self) -> bool:
         """Whether the keys are known."""
         return self._keys.are_known
+
+    @property
+    def keys_failure(self) -> str | None:
+        """Why the keys are not known; none if they are."""
+        return self._keys.failure
+
+    def close(self) -> None:
+        """Stops following the keys; a fixed key stays."""
+        self._keys.close()
 
     def verify(self, token: str, type: str | None) -> _Refusal | None:  # noqa: A002
         """Returns none for a token that is accepted, otherwise the code and the reason."""
@@ -207,6 +219,7 @@ class _Fixed:
     """One key that does not change. A public key has an id, its thumbprint; a secret has none."""
 
     are_known = True
+    failure = None
 
     def __init__(self, algorithm: str, key: bytes) -> None:
         self._key: Key
@@ -229,6 +242,9 @@ class _Fixed:
             return None
         return [self._key] if algorithm == self._key[1] else []
 
+    def close(self) -> None:
+        """Does nothing: there is no thread."""
+
 
 class _Keys:
     """The keys that an issuer publishes, read by a thread of their own in each process."""
@@ -244,13 +260,17 @@ class _Keys:
         self._rsa = rsa
         self._tls = tls or (ssl.create_default_context() if parts.scheme == "https" else None)
         self._known: list[Key] | None = None
-        self._missed = threading.Event()
         self._process = 0
+        self.failure: str | None = None
+        """Why the keys are not known; none if they are."""
+        self.is_closed = False
         self._start()
 
     @property
     def are_known(self) -> bool:
-        """Whether the keys were read."""
+        """Whether the keys were read, and are followed."""
+        if self.is_closed:
+            return False
         if self._process != os.getpid():
             self._start()
         return self._known is not None
@@ -263,24 +283,33 @@ class _Keys:
             return None
         return [entry for entry in named if entry[1] == algorithm][:_MAX_KEYS_TRIED]
 
+    def close(self) -> None:
+        """Ends the thread. The keys are not known any more, because nothing says when the issuer removes one."""
+        self.is_closed = True
+        self._closing.set()
+        self._missed.set()
+
     def _start(self) -> None:
         self._process = os.getpid()
         self._missed = threading.Event()
+        self._closing = threading.Event()
         threading.Thread(target=self._follow, args=(self._process,), name="adieu-keys", daemon=True).start()
 
     def _follow(self, process: int) -> None:
         confirmed_at, failed = time.monotonic(), False
-        while process == os.getpid():
+        while process == os.getpid() and not self.is_closed:
             try:
                 self._known = self._read()
-                confirmed_at, failed = time.monotonic(), False
+                confirmed_at, failed, self.failure = time.monotonic(), False, None
             except Exception as error:  # noqa: BLE001  If the thread ended, no newer key would ever be known.
+                why = f"{type(error).__name__}: {error}"
                 if not failed:
-                    logger.warning("the issuer's keys can't be read: %s; known keys stay valid", type(error).__name__)
+                    logger.warning("the issuer's keys can't be read: %s; known keys stay valid", why)
                 failed = True
                 if time.monotonic() - confirmed_at > _MAX_UNCONFIRMED:
                     self._known = None
-            time.sleep(0.25 if self._known is None else _MIN_KEYS_INTERVAL)
+                self.failure = why if self._known is None else None
+            self._closing.wait(0.25 if self._known is None else _MIN_KEYS_INTERVAL)
             self._missed.wait(0 if failed else _KEYS_INTERVAL)
             self._missed.clear()
 

@@ -104,6 +104,7 @@ class Verifier:
         self._owns = blocklist is None
         self.blocklist = self.blocklist_class(url, client_id, secret, **options) if blocklist is None else blocklist
         content = key.encode() if isinstance(key, str) else key
+        self._check: Any = None
         try:
             self._check = self._checker(issuer, audience, leeway, profile == "plain", content, algorithm, keys_url)
         except BaseException:
@@ -180,7 +181,12 @@ class Verifier:
             time.sleep(_POLL)
 
     def close(self) -> None:
-        """Stops following; also the blocklist, unless it was passed in."""
+        """Stops following the keys; also closes the blocklist, unless it was passed in.
+
+        No token is accepted afterwards, except with a fixed key and a blocklist that was passed in.
+        """
+        if self._check is not None and self.blocklist.backend == "pure":
+            self._check.close()
         if self._owns:
             self.blocklist.close()
 
