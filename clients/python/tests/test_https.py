@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from fake_node import a_node_that_answers
 
 from adieu import Blocklist, RefusedError, StaleError, UnavailableError, Verifier
+from adieu.node import Node
 
 Follow = Callable[..., Blocklist]
 
@@ -223,6 +224,40 @@ def test_certificates_that_can_not_be_read_are_refused_when_it_is_made(tmp_path:
         Blocklist(*place, certificate_file=certificate)
     with pytest.raises(ValueError, match="with ssl_context"):
         Blocklist(*place, ca_file=certificate, ssl_context=ssl.create_default_context())
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://[::1]", ("::1", 80)),
+        ("https://[fe80::12]/below", ("fe80::12", 443)),
+        ("https://[::1]:8443", ("::1", 8443)),
+        ("http://127.0.0.1", ("127.0.0.1", 80)),
+        ("https://localhost/", ("localhost", 443)),
+    ],
+)
+def test_an_address_needs_no_port(monkeypatch: pytest.MonkeyPatch, url: str, address: tuple[str, int]) -> None:
+    asked: list[object] = []
+
+    def refuse(address: object, *_: object, **__: object) -> None:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("socket.create_connection", refuse)
+    with pytest.raises(UnavailableError):
+        Node(url, "shop", "secret", None).read({}, 1)
+    with Blocklist.in_memory() as blocklist, Verifier(issuer="adieu", blocklist=blocklist, keys_url=url):
+        eventually(lambda: len(asked) > 1)
+    assert set(asked) == {address}
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "x", "-1"])
+def test_a_port_that_can_not_be_is_refused_when_it_is_made(port: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        Blocklist(f"http://127.0.0.1:{port}", "shop", "secret")
+    with pytest.raises(ValueError):  # noqa: PT011
+        Verifier("memory:", issuer="adieu", keys_url=f"http://127.0.0.1:{port}")
 
 
 def test_nobody_unknown_gets_the_secret(

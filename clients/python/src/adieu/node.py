@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 # The standard library imports this module with the first connection. If the process forked during that import, the
 # child would wait for it forever.
@@ -73,7 +73,7 @@ class Node:
 
     def __init__(self, url: str, client_id: str, secret: str, ssl_context: ssl.SSLContext | None) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not names_a_host(parts):
             raise ValueError("url must begin with http:// or https:// and name a host")
         if parts.username is not None or parts.query or parts.fragment:
             raise ValueError("url must have no credentials, query or fragment")
@@ -83,7 +83,7 @@ class Node:
         secret = secret.removeprefix("\ufeff").rstrip("\r\n")
         if not secret:
             raise ValueError("secret must be what `adieu client add` printed")
-        self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/")
+        self._parts, self._path = parts, parts.path.rstrip("/")
         self.tls = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
         credentials = base64.b64encode(f"{client_id}:{secret}".encode()).decode("ascii")
         self._headers = {
@@ -204,11 +204,7 @@ class Node:
         return response.status, content
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
-        connection = (
-            http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-            if self.tls is None
-            else http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self.tls)
-        )
+        connection = connection_to(self._parts, timeout, self.tls)
         with self._lock:
             if self._is_closed:
                 raise UnavailableError("the blocklist was closed")
@@ -236,6 +232,20 @@ class Node:
         with self._lock:
             self._all.discard(connection)
         connection.close()
+
+
+def names_a_host(parts: SplitResult) -> bool:
+    """Returns whether this is a URL for HTTP. Raises `ValueError` if its port is none."""
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+
+
+def connection_to(parts: SplitResult, timeout: float, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:
+    """Returns a connection to the host of a URL. It connects with the first request."""
+    # Without a port, the standard library would take the end of an IPv6 address for one.
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, parts.port or http.client.HTTP_PORT, timeout=timeout)
+    return http.client.HTTPSConnection(host, parts.port or http.client.HTTPS_PORT, timeout=timeout, context=tls)
 
 
 class _Bounded(io.RawIOBase):

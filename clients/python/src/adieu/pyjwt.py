@@ -17,6 +17,7 @@ from adieu import base64url, kind
 from adieu.errors import InvalidClaimsError, StaleError
 from adieu.follower import logger
 from adieu.index import claims_of
+from adieu.node import connection_to, names_a_host
 
 if TYPE_CHECKING:
     from adieu.blocklist import Blocklist
@@ -251,7 +252,7 @@ class _Keys:
 
     def __init__(self, url: str, rsa: str | None, tls: ssl.SSLContext | None) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        if not names_a_host(parts) or parts.username is not None:
             raise ValueError("keys_url must begin with http:// or https:// and name a host, without credentials")
         from adieu.keys import of_document
 
@@ -314,12 +315,7 @@ class _Keys:
             self._missed.clear()
 
     def _read(self) -> "list[Key]":
-        host = self._parts.hostname or ""
-        connection = (
-            http.client.HTTPConnection(host, self._parts.port, timeout=_TIMEOUT)
-            if self._parts.scheme == "http"
-            else http.client.HTTPSConnection(host, self._parts.port, timeout=_TIMEOUT, context=self._tls)
-        )
+        connection = connection_to(self._parts, _TIMEOUT, self._tls)
         try:
             target = self._parts.path + (f"?{self._parts.query}" if self._parts.query else "")
             connection.request("GET", target, headers={"Accept": "application/jwk-set+json, application/json"})
