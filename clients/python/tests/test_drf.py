@@ -1,9 +1,11 @@
 """Django REST framework without simplejwt: the tokens of the node, verified by this package."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import django_project  # noqa: F401  First: it configures Django.
+import jwt
 import pytest
 from adieu_server import Credentials, Server
 from conftest import TEST_TIMEOUT, eventually, new_id
@@ -16,7 +18,7 @@ from tcp_proxy import Proxy
 
 from adieu.drf import VerifierAuthentication, readiness, verifier
 
-Follow = Callable[[str, Credentials], None]
+Follow = Callable[..., None]
 
 
 class View(APIView):  # type: ignore[misc]
@@ -24,7 +26,7 @@ class View(APIView):  # type: ignore[misc]
     permission_classes = (IsAuthenticated,)
 
     def get(self, request: Any) -> Any:
-        return Response([str(request.user), request.auth["sub"]])
+        return Response([str(request.user), request.auth.get("sub")])
 
     def delete(self, request: Any) -> Any:
         verifier().blocklist.revoke(request.auth, request.auth.token)
@@ -35,9 +37,9 @@ class View(APIView):  # type: ignore[misc]
 def verify_from_django(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Follow:
     """Makes the project follow the node at a URL."""
 
-    def configure(url: str, client: Credentials) -> None:
+    def configure(url: str, client: Credentials, **options: Any) -> None:
         place = {"url": url, "client_id": client.name, "secret": client.secret}
-        monkeypatch.setattr(settings, "ADIEU", {**place, "issuer": "adieu", "timeout": TEST_TIMEOUT})
+        monkeypatch.setattr(settings, "ADIEU", {**place, "issuer": "adieu", "timeout": TEST_TIMEOUT, **options})
         verifier.cache_clear()
         request.addfinalizer(verifier.cache_clear)
         request.addfinalizer(verifier().close)
@@ -69,6 +71,30 @@ def test_the_token_of_the_node_is_good_until_its_logout(
     assert refused["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     # The logout ended the session at the node, too.
     assert shared_server.ask("POST", "/refresh", token=tokens["refresh_token"])[0] == 401
+
+
+def test_the_user_is_the_one_that_can_be_revoked(
+    shared_server: Server, shared_client: Credentials, verify_from_django: Follow
+) -> None:
+    key = "k" * 32
+
+    def ask_with(**claims: Any) -> Any:
+        now = int(time.time())
+        payload = {"iss": "shop", "jti": new_id(), "iat": now - 10, "exp": now + 300, **claims}
+        token = jwt.encode(payload, key, headers={"typ": "at+jwt"})
+        return ask("get", f"Bearer {token}")
+
+    options = {"issuer": "shop", "key": key, "algorithm": "HS256"}
+    for subject_claim in ("oid", "sub"):
+        verify_from_django(shared_server.url, shared_client, **options, subject_claim=subject_claim)
+        user, other = new_id(), "sub" if subject_claim == "oid" else "oid"
+        for claims in ({subject_claim: user}, {subject_claim: user, other: "another"}):
+            answer = ask_with(**claims)
+            assert (answer.status_code, answer.data[0]) == (200, user)
+    verify_from_django(shared_server.url, shared_client, **options, profile="plain")
+    for number in (7, 7.0):
+        answer = ask_with(sub=number)
+        assert (answer.status_code, answer.data[0]) == (200, "7")
 
 
 def test_nobody_else_is_let_in(shared_server: Server, shared_client: Credentials, verify_from_django: Follow) -> None:

@@ -20,6 +20,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 from adieu import blocklist as core
 from adieu import errors
 from adieu import verifier as checks
+from adieu.index import claims_of
 
 
 class _Answered503(APIException):  # type: ignore[misc]
@@ -68,7 +69,7 @@ def readiness(_: Any = None) -> JsonResponse:
 
 
 class TokenUser:
-    """The user that a token names; it is not read from the database."""
+    """The user that a token names in the `subject_claim` of the verifier; it is not read from the database."""
 
     is_authenticated = True
     is_active = True
@@ -78,7 +79,8 @@ class TokenUser:
 
     def __init__(self, claims: checks.Claims) -> None:
         self.claims = claims
-        self.pk = self.id = str(claims["sub"])
+        # In the form in which the subject is revoked.
+        self.pk = self.id = str(claims_of(claims, verifier().blocklist._subject_claim)[3])
 
     def __str__(self) -> str:
         return self.pk
