@@ -4,13 +4,15 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import jwt
 import pytest
 from adieu_server import Credentials, Server
 from conftest import TEST_TIMEOUT, eventually
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import Depends, FastAPI, Request, WebSocket
+from fastapi.security import HTTPAuthorizationCredentials
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from tcp_proxy import Proxy
@@ -239,6 +241,32 @@ def test_a_verifier_that_is_stale_is_answered_503_and_not_401(
         eventually(lambda: browser.get("/readyz").status_code == 503)
         answer = browser.get("/", headers=token)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_the_event_loop_runs_while_a_verifier_waits_for_news(
+    client: Credentials, proxy: Proxy, request: pytest.FixtureRequest, is_shared: bool
+) -> None:
+    options: dict[str, Any] = {"max_staleness": 0.5, "stale_timeout": TEST_TIMEOUT}
+    verifying = Blocklist(proxy.url, client.name, client.secret, **options)
+    asked = verifying if is_shared else Blocklist.in_memory()
+    for blocklist in (verifying, asked):
+        request.addfinalizer(blocklist.close)
+    verifier = Verifier(blocklist=verifying, issuer="shop", key=KEY, algorithm="HS256")
+    verifier.wait_ready(TEST_TIMEOUT)
+    proxy.cut()
+    eventually(lambda: not verifier.is_ready)
+    bearer = a_token({"typ": "at+jwt"}, iss="shop")["Authorization"].removeprefix("Bearer ")
+    current_token = NotRevoked(asked, partial(verifier.verify, type="access") if is_shared else verifier.verify)
+
+    async def run() -> Any:
+        asyncio.get_running_loop().call_later(0.3, proxy.mend)
+        connection = Request({"type": "http", "headers": []})
+        return await current_token(connection, HTTPAuthorizationCredentials(scheme="bearer", credentials=bearer))
+
+    # Only the loop mends the network.
+    assert asyncio.run(run())["sub"] == "jose"
 
 
 def test_a_request_right_after_the_start_waits_for_the_first_snapshot(

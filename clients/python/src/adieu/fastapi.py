@@ -92,12 +92,17 @@ class NotRevoked:
             code = status.WS_1008_POLICY_VIOLATION if error.status_code == 401 else status.WS_1013_TRY_AGAIN_LATER
             raise WebSocketException(code, error.detail) from error
 
+    def _may_wait(self) -> bool:
+        """Whether `decode`, which may be a `Verifier`'s, may wait for news of the revocations."""
+        verifier = getattr(self._decode, "__self__", None)
+        return self._blocklist.may_wait or (isinstance(verifier, Verifier) and verifier.blocklist.may_wait)
+
     async def _judge(self, credentials: HTTPAuthorizationCredentials | None) -> Mapping[str, Any]:
         if credentials is None:
             raise _unauthorized("Not authenticated.")
         token = credentials.credentials
         try:
-            payload = self._decode(token)
+            payload = await asyncio.to_thread(self._decode, token) if self._may_wait() else self._decode(token)
             header = kind.header_of(token)
         except errors.StaleError as error:
             # Of a `Verifier`, which is not of this module.
