@@ -25,6 +25,7 @@ from tcp_proxy import Proxy
 from adieu import AsyncBlocklist, Blocklist, InvalidClaimsError, StaleError
 from adieu.clock import SECOND, moment
 from adieu.errors import UnavailableError
+from adieu.memory import MemoryNode
 from adieu.node import Node
 from adieu.opentelemetry import observe
 from adieu.prometheus import BlocklistCollector
@@ -64,6 +65,31 @@ def test_in_memory_the_rules_are_the_same() -> None:
         assert not blocklist.is_revoked(a_payload(sub="jose"))
     with pytest.raises(StaleError):
         blocklist.is_revoked(a_payload())
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    "entry", [{"issuer": "adieu", "kind": "newer", "id": "x", "lapses_at": 9}, {"id": "x"}, {}, 7, "x"]
+)
+def test_who_was_first_is_not_known_if_the_log_can_not_be_read(monkeypatch: pytest.MonkeyPatch, entry: Any) -> None:
+    class OurUnavailableError(UnavailableError):
+        pass
+
+    monkeypatch.setattr(Blocklist, "unavailable_error", OurUnavailableError)
+    with Blocklist.in_memory() as blocklist:
+        node = blocklist._node
+        assert isinstance(node, MemoryNode)
+        revoke = node.revoke
+
+        def revoke_after_another(*arguments: Any) -> None:
+            node._entries.append(entry)
+            revoke(*arguments)
+
+        monkeypatch.setattr(node, "revoke", revoke_after_another)
+        payload = a_payload()
+        with pytest.raises(OurUnavailableError):
+            blocklist.revoke_once(payload)
+        assert blocklist.is_revoked(payload)
 
 
 @pytest.mark.pure

@@ -17,7 +17,7 @@ from adieu.core import CoreFollower, CoreIndex
 from adieu.errors import InvalidClaimsError, RefusedError, StaleError, UnavailableError
 from adieu.follower import OFFSET, Follower, logger, stale
 from adieu.hooks import Hooks
-from adieu.index import Claims, Index, claim_text, claims_of
+from adieu.index import BadFactError, Claims, Index, claim_text, claims_of
 from adieu.memory import MemoryNode
 from adieu.node import Node
 
@@ -404,15 +404,15 @@ class Blocklist:
                 query["after"] = cursor
             try:
                 page = self._node.read(query, self._timeout)
-            except UnavailableError as error:
+                earlier.name_node(page.issuer)
+                for entry in page.entries:
+                    if isinstance(entry, dict) and entry.get("id") == mark:
+                        return earlier.is_revoked(claims)
+                    if last is not None:
+                        earlier.extend([last])
+                    last = entry
+            except (BadFactError, UnavailableError) as error:
                 raise self.unavailable_error(str(error)) from error
-            earlier.name_node(page.issuer)
-            for entry in page.entries:
-                if entry.get("id") == mark:
-                    return earlier.is_revoked(claims)
-                if last is not None:
-                    earlier.extend([last])
-                last = entry
             cursor = page.cursor
             query["wait"] = _WAIT_FOR_MARK_MS
         raise self.unavailable_error("the token is used up, but by whom was not heard of in time")
