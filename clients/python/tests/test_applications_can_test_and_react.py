@@ -22,7 +22,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 from tcp_proxy import Proxy
 
-from adieu import AsyncBlocklist, Blocklist, InvalidClaimsError, StaleError
+from adieu import AsyncBlocklist, Blocklist, InvalidClaimsError, RefusedError, StaleError
 from adieu.clock import SECOND, moment
 from adieu.errors import UnavailableError
 from adieu.memory import MemoryNode
@@ -90,6 +90,41 @@ def test_who_was_first_is_not_known_if_the_log_can_not_be_read(monkeypatch: pyte
         with pytest.raises(OurUnavailableError):
             blocklist.revoke_once(payload)
         assert blocklist.is_revoked(payload)
+
+
+def test_in_memory_the_same_is_refused(server: Server, client: Credentials, follow: Follow) -> None:
+    now = time.time()
+    refused: list[Callable[[Blocklist], None]] = [
+        lambda blocklist: blocklist.add(""),
+        lambda blocklist: blocklist.add("a" * 513),
+        lambda blocklist: blocklist.add("\u00e9" * 257),
+        lambda blocklist: blocklist.add("\ud800"),
+        lambda blocklist: blocklist.update(["good", ""]),
+        lambda blocklist: blocklist.add("ms", exp=now * 1000),
+        lambda blocklist: blocklist.add("ms", keep_until=now * 1000),
+        lambda blocklist: blocklist.add("negative", exp=-60),
+        lambda blocklist: blocklist.revoke({"jti": "ms", "exp": now}, keep_until=now * 1000),
+        lambda blocklist: blocklist.revoke_subject(""),
+        lambda blocklist: blocklist.revoke_subject("a" * 513),
+        lambda blocklist: blocklist.revoke_claim("sub", "jose"),
+        lambda blocklist: blocklist.revoke_claim("", "acme"),
+        lambda blocklist: blocklist.revoke_claim("two words", "acme"),
+        lambda blocklist: blocklist.revoke_claim("tenant", ""),
+        lambda blocklist: blocklist.revoke_claim("tenant", "a" * 506),
+        lambda blocklist: blocklist.revoke_claim("tenant", "acme", issuer=""),
+    ]
+    with Blocklist.in_memory(max_staleness=0.5) as memory:
+        for blocklist in (memory, follow(server.url, client)):
+            for number, revoke in enumerate(refused):
+                with pytest.raises(RefusedError) as error:
+                    revoke(blocklist)
+                assert error.value.status in (400, 422), number
+            assert len(blocklist) == 0
+            blocklist.add("a" * 512)
+        memory.add("late", exp=253_402_300_799)
+        # It returns once the follower has read everything before it.
+        memory.revoke_subject("jose")
+        assert "good" not in memory
 
 
 @pytest.mark.pure

@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from adieu.index import KEPT_AFTER_EXPIRY
+from adieu.errors import RefusedError
+from adieu.index import KEPT_AFTER_EXPIRY, BadFactError, Index, number
 from adieu.node import Node, Page
 
 ISSUER = "adieu"
@@ -49,19 +50,16 @@ class MemoryNode(Node):
             )
 
     def revoke(self, revocations: Sequence[Mapping[str, Any]], timeout: float) -> None:  # noqa: ARG002
-        """Appends revocations."""
+        """Appends revocations, all or none. Raises `RefusedError` if one is invalid, as a node does."""
         now = int(time.time())
+        try:
+            entries = [_entry(revocation, now) for revocation in revocations]
+            # A follower that can't read one would be stale for ever.
+            Index(None).extend(entries)
+        except (BadFactError, TypeError) as error:
+            raise RefusedError("the node answered 422: a revocation is invalid", 422) from error
         with self._changed:
-            for revocation in revocations:
-                name = next(iter(_KINDS.keys() & revocation.keys()))
-                until = int(revocation.get("keep_until", now + _KEPT)) + KEPT_AFTER_EXPIRY
-                entry = {
-                    "issuer": revocation.get("issuer", ISSUER),
-                    "kind": _KINDS[name],
-                    "lapses_at": _NEVER if name == "key" else until,
-                }
-                entry |= revocation[name] if name == "claim" else {"id": revocation[name]}
-                self._entries.append(entry | ({"issued_until": now} if name in ("subject", "claim") else {}))
+            self._entries += entries
             self._changed.notify_all()
 
     def after_fork(self) -> None:
@@ -73,3 +71,16 @@ class MemoryNode(Node):
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+
+def _entry(revocation: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """Returns the entry of the log for a revocation. Raises `TypeError` if its time is invalid."""
+    name = next(iter(_KINDS.keys() & revocation.keys()))
+    until = number(revocation.get("keep_until", now + _KEPT)) + KEPT_AFTER_EXPIRY
+    entry = {
+        "issuer": revocation.get("issuer", ISSUER),
+        "kind": _KINDS[name],
+        "lapses_at": _NEVER if name == "key" else min(until, _NEVER),
+    }
+    entry |= revocation[name] if name == "claim" else {"id": revocation[name]}
+    return entry | ({"issued_until": now} if name in ("subject", "claim") else {})
