@@ -8,8 +8,9 @@ from adieu.blocklist import Blocklist
 
 
 class AsyncBlocklist:
-    """`Blocklist` with ``await``. The arguments are those of `Blocklist`, or an existing one as `blocklist`.
+    """The methods of `Blocklist` that may wait, with ``await``. `blocklist` is the `Blocklist`, which has all others.
 
+    The arguments are those of `Blocklist`, or an existing one as `blocklist`.
     A cancelled call may nevertheless have revoked: it is safe to repeat it.
     """
 
