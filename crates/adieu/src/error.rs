@@ -60,6 +60,9 @@ pub enum KeyError {
         /// The minimum length in bytes.
         min_bytes: usize,
     },
+    /// The secret is a key in PEM form: whoever has the public key could sign.
+    #[error("a key in PEM form is not a secret for {0}")]
+    SecretIsPem(Algorithm),
     /// The RSA modulus is too short or too long.
     #[error("an RSA key must have {min_bits} to {max_bits} bits")]
     RsaSize {

@@ -82,6 +82,17 @@ fn a_secret_and_a_key_pair_are_not_mixed_up() {
 }
 
 #[test]
+fn a_key_in_pem_form_is_no_secret() {
+    // Otherwise whoever has the public key could sign.
+    for pem in [PUBLIC_PEM.to_owned(), PRIVATE_PEM.to_owned(), format!("\u{feff}\n the key:\n{PUBLIC_PEM}")] {
+        for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            assert!(reason(VerifyingKey::from_secret(algorithm, pem.as_bytes())).contains("PEM"), "{pem}");
+            assert!(reason(SigningKey::from_secret(algorithm, pem.as_bytes())).contains("PEM"), "{pem}");
+        }
+    }
+}
+
+#[test]
 fn a_key_of_another_kind_or_curve_is_refused() {
     for made_for in [Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
         let key = SigningKey::generate(made_for).unwrap();

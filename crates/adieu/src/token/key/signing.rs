@@ -68,7 +68,7 @@ impl SigningKey {
     /// Creates a key from an HMAC secret. It has no [`KeyId`] unless it is given one; see [`VerifyingKey::from_secret`].
     ///
     /// # Errors
-    /// If the algorithm is not HMAC, or the secret is shorter than its hash: 32, 48 or 64 bytes.
+    /// Those of [`VerifyingKey::from_secret`].
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
         let verifying_key = VerifyingKey::from_secret(algorithm, secret)?;
         let key = HmacKey::new(algorithm, secret).ok_or_else(|| unfit(algorithm))?;

@@ -23,6 +23,9 @@ const MAX_RSA_BITS: usize = 8192;
 /// The maximum length of a signature in bytes: that of the longest accepted RSA modulus.
 pub(in crate::token) const MAX_SIGNATURE_BYTES: usize = MAX_RSA_BITS / 8;
 
+/// How each key in PEM form begins (RFC 7468 §2), perhaps after other text.
+const PEM_BOUNDARY: &[u8] = b"-----BEGIN ";
+
 /// A key that verifies signatures, parsed once and cheap to clone.
 ///
 /// It is for one [`Algorithm`], which was checked when the key was created. An HMAC key is secret, since it can also sign.
@@ -63,9 +66,12 @@ impl VerifyingKey {
     /// could try passwords against it.
     ///
     /// # Errors
-    /// If the algorithm is not HMAC, or the secret is shorter than its hash: 32, 48 or 64 bytes.
+    /// If the algorithm is not HMAC, the secret is shorter than its hash (32, 48 or 64 bytes), or it is a key in PEM form.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
         let key = HmacKey::new(algorithm, secret).ok_or(KeyError::NeedsKeyPair(algorithm))?;
+        if secret.windows(PEM_BOUNDARY.len()).any(|part| part == PEM_BOUNDARY) {
+            return Err(KeyError::SecretIsPem(algorithm).into());
+        }
         // Fewer bits of secret than of tag make HMAC weaker than its name says (RFC 7518 §3.2).
         let least = algorithm.tag_bytes().unwrap_or_default();
         if secret.len() < least {
