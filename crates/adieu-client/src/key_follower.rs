@@ -110,12 +110,21 @@ pub struct KeyFollower {
     progress: watch::Receiver<Progress>,
 }
 
-#[derive(Debug, Clone)]
-enum Progress {
-    Starting,
-    Failing(Error),
-    /// The set is valid until then.
-    Ready(Instant),
+/// The progress of a follower of keys.
+#[derive(Debug, Clone, Default)]
+struct Progress {
+    /// The last successful read; `None` if the keys are not known.
+    read: Option<Read>,
+    /// Why the last attempt failed.
+    failure: Option<Error>,
+}
+
+/// A successful read.
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    asked_at: Instant,
+    /// When the keys are read again.
+    due: Instant,
 }
 
 impl KeyFollower {
@@ -125,11 +134,25 @@ impl KeyFollower {
     /// # Errors
     /// [`Error::Unsupported`] if HTTP cannot be used on this system.
     pub fn start(decoder: Arc<Decoder>, source: KeySource) -> Result<Self, Error> {
+        Self::start_with(decoder, source, Progress::default())
+    }
+
+    /// Starts to follow again, with the same decoder: for a process that has forked, where the runtime of this follower does
+    /// not run. Its keys stay known, and count as read when this follower read them last.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start).
+    pub fn restart(&self, decoder: Arc<Decoder>, source: KeySource) -> Result<Self, Error> {
+        let known = self.progress.borrow().clone();
+        Self::start_with(decoder, source, known)
+    }
+
+    fn start_with(decoder: Arc<Decoder>, source: KeySource, known: Progress) -> Result<Self, Error> {
         let transport = match source.transport {
             Some(transport) => transport,
             None => Arc::new(Http::new()?),
         };
-        let (announce, progress) = watch::channel(Progress::Starting);
+        let (announce, progress) = watch::channel(known);
         let following = Following {
             decoder,
             url: source.url,
@@ -145,23 +168,21 @@ impl KeyFollower {
     /// Returns whether the issuer's keys have been read at least once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(*self.progress.borrow(), Progress::Ready(_))
+        self.progress.borrow().read.is_some()
     }
 
     /// Returns how long the set is valid before the next request; zero if no set has been read, or a newer one should have
     /// been read by now. A caller that passes the set on must not promise a longer validity.
     #[must_use]
     pub fn keys_valid_for(&self) -> Duration {
-        match &*self.progress.borrow() {
-            Progress::Ready(until) => until.saturating_duration_since(Instant::now()),
-            Progress::Starting | Progress::Failing(_) => Duration::ZERO,
-        }
+        let read = self.progress.borrow().read;
+        read.map_or(Duration::ZERO, |read| read.due.saturating_duration_since(Instant::now()))
     }
 
     /// Waits until the issuer's keys have been read once.
     pub async fn ready(&self) {
         let mut progress = self.progress.clone();
-        let _ = progress.wait_for(|progress| matches!(progress, Progress::Ready(_))).await;
+        let _ = progress.wait_for(|progress| progress.read.is_some()).await;
     }
 
     /// Waits for the next time that the issuer's keys are read. A token or message with an unknown key makes that happen within seconds,
@@ -170,19 +191,16 @@ impl KeyFollower {
         let mut progress = self.progress.clone();
         progress.mark_unchanged();
         while progress.changed().await.is_ok() {
-            if self.is_ready() {
+            if progress.borrow_and_update().failure.is_none() {
                 return;
             }
         }
     }
 
-    /// Returns why there are no keys yet.
+    /// Returns why the keys could not be read; `None` if the last attempt succeeded, or the first one has not ended.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
-        match &*self.progress.borrow() {
-            Progress::Failing(error) => Some(error.clone()),
-            Progress::Starting | Progress::Ready(_) => None,
-        }
+        self.progress.borrow().failure.clone()
     }
 }
 
@@ -206,7 +224,6 @@ impl Following {
     async fn run(mut self, progress: watch::Sender<Progress>) {
         let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
         let outage = Outage::default();
-        let mut confirmed_at = None;
         loop {
             let asked_at = Instant::now();
             match self.fetch().await {
@@ -215,9 +232,8 @@ impl Following {
                         tracing::info!(url = %self.url, "the issuer's keys can be read again");
                     }
                     backoff.reset();
-                    confirmed_at = Some(asked_at);
                     let due = asked_at + age;
-                    progress.send_replace(Progress::Ready(due));
+                    progress.send_replace(Progress { read: Some(Read { asked_at, due }), failure: None });
                     tokio::select! {
                         () = tokio::time::sleep_until(due) => {}
                         () = self.missed.notified() => tokio::time::sleep_until(due.min(asked_at + MIN_REQUEST_INTERVAL)).await,
@@ -230,15 +246,14 @@ impl Following {
                             "the issuer's keys can't be read; known keys stay valid"
                         );
                     }
-                    if confirmed_at.is_some_and(|at| at.elapsed() > MAX_UNCONFIRMED) {
-                        confirmed_at = None;
+                    let mut read = progress.borrow().read;
+                    if read.is_some_and(|read| read.asked_at.elapsed() > MAX_UNCONFIRMED) {
+                        read = None;
                         tracing::error!(url = %self.url, "the issuer's keys were not read for a day and are not used any more");
                         self.etag = None;
                         self.decoder.replace_keys(KeySet::pending());
-                        progress.send_replace(Progress::Failing(error));
-                    } else if !matches!(*progress.borrow(), Progress::Ready(_)) {
-                        progress.send_replace(Progress::Failing(error));
                     }
+                    progress.send_replace(Progress { read, failure: Some(error) });
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
             }

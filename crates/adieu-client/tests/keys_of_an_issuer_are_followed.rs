@@ -82,9 +82,12 @@ impl Here {
     fn start(publisher: Publisher) -> Self {
         let publisher = Arc::new(publisher);
         let decoder = Arc::new(Decoder::new(Rules::new(issuer()), KeySet::pending()));
-        let source = KeySource::new("https://auth.example/jwks.json").unwrap().with_transport(publisher.clone());
-        let follower = KeyFollower::start(Arc::clone(&decoder), source).unwrap();
+        let follower = KeyFollower::start(Arc::clone(&decoder), source(&publisher)).unwrap();
         Self { publisher, decoder, follower }
+    }
+
+    fn restart(&mut self) {
+        self.follower = self.follower.restart(Arc::clone(&self.decoder), source(&self.publisher)).unwrap();
     }
 
     fn accepts(&self, key: &SigningKey) -> Result<(), TokenError> {
@@ -92,6 +95,10 @@ impl Here {
             Claims::new(issuer(), Subject::new("jose").unwrap(), TokenType::Access, NOON, Duration::from_secs(900));
         self.decoder.decode(&encode(key, &claims).unwrap(), NOON).map(drop)
     }
+}
+
+fn source(publisher: &Arc<Publisher>) -> KeySource {
+    KeySource::new("https://auth.example/jwks.json").unwrap().with_transport(publisher.clone())
 }
 
 fn key() -> SigningKey {
@@ -205,6 +212,48 @@ async fn the_day_begins_when_they_were_read_last() {
     assert_eq!(here.accepts(&key), Ok(()));
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(here.accepts(&key), Err(TokenError::Stale));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_restarts_knows_what_was_known_and_since_when() {
+    const HALF_A_DAY: Duration = Duration::from_secs(12 * 60 * 60);
+    let key = key();
+    let publisher = Publisher::default();
+    publisher.publish(&[&key]);
+    publisher.0.lock().unwrap().is_down = true;
+    let mut here = Here::start(publisher);
+    here.restart();
+    assert!(!here.follower.is_ready());
+
+    here.publisher.0.lock().unwrap().is_down = false;
+    here.follower.ready().await;
+    here.publisher.0.lock().unwrap().is_down = true;
+    tokio::time::sleep(HALF_A_DAY).await;
+    here.restart();
+    assert!(here.follower.is_ready() && here.follower.failure().is_some());
+    assert_eq!(here.accepts(&key), Ok(()));
+    tokio::time::sleep(HALF_A_DAY + Duration::from_secs(60)).await;
+    assert_eq!(here.accepts(&key), Err(TokenError::Stale));
+    assert!(!here.follower.is_ready());
+
+    here.publisher.0.lock().unwrap().is_down = false;
+    here.restart();
+    here.follower.ready().await;
+    assert_eq!(here.accepts(&key), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_known_also_while_the_last_keys_are_used() {
+    let publisher = Publisher::default();
+    publisher.publish(&[&key()]);
+    let here = Here::start(publisher);
+    here.follower.ready().await;
+    for is_down in [true, false, true, false] {
+        here.publisher.0.lock().unwrap().is_down = is_down;
+        tokio::time::sleep(Duration::from_secs(400)).await;
+        assert!(here.follower.is_ready());
+        assert_eq!(here.follower.failure().is_some(), is_down);
+    }
 }
 
 #[tokio::test(start_paused = true)]
