@@ -94,7 +94,7 @@ impl Shared {
         std::mem::take(&mut lock(&self.messages))
     }
 
-    fn tell(&self, level: Level, message: String) {
+    pub(crate) fn tell(&self, level: Level, message: String) {
         let mut messages = lock(&self.messages);
         if messages.len() < MAX_MESSAGES {
             messages.push((level, message));

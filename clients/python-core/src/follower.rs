@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use adieu::{
     token::StalePolicy,
 };
 use adieu_client::{
-    KeyFollower, Remote,
+    Remote,
     transport::{Http, Transport},
 };
 use arc_swap::ArcSwap;
@@ -23,8 +23,12 @@ use pyo3::{
     prelude::*,
     types::{PyDict, PyString},
 };
-use secrecy::SecretString;
-use tokio::{runtime, sync::oneshot};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use tokio::{
+    runtime,
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 use crate::{
     border::guarded,
@@ -35,18 +39,27 @@ use crate::{
     verifier::Followed,
 };
 
+/// How often the thread checks, before it stops, whether a read in flight has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
 /// The node and the credentials for it.
 struct Settings {
     url: String,
     client_id: String,
     secret: SecretString,
-    ca_file: Option<PathBuf>,
-    certificate_file: Option<PathBuf>,
+    certificates: Option<Certificates>,
+}
+
+/// What the files contained when the settings were made: they may be replaced or gone when the process forks.
+struct Certificates {
+    roots: Vec<u8>,
+    identity: Option<SecretSlice<u8>>,
 }
 
 /// A thread that follows.
 struct Running {
-    stop: oneshot::Sender<()>,
+    /// Takes how long a read in flight may last.
+    stop: oneshot::Sender<Duration>,
     thread: JoinHandle<()>,
     runtime: runtime::Handle,
     follower_id: String,
@@ -59,8 +72,8 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     freshness: ArcSwap<Freshness>,
     running: Mutex<Option<Running>>,
-    /// The verifiers whose keys the thread follows.
-    verifiers: Mutex<Vec<Followed>>,
+    /// The verifiers whose keys the thread follows. Locked before `running`.
+    verifiers: Mutex<Vec<Weak<Followed>>>,
 }
 
 impl Core {
@@ -92,22 +105,24 @@ impl Core {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn verifiers(&self) -> MutexGuard<'_, Vec<Weak<Followed>>> {
+        self.verifiers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn transport(&self) -> PyResult<Http> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|error| PyOSError::new_err(format!("{}: {error}", path.display())))
-        };
-        match &self.settings.ca_file {
+        match &self.settings.certificates {
             None => Http::new(),
-            Some(roots) => {
-                let identity = self.settings.certificate_file.as_ref().map(read).transpose()?;
-                Http::with_certificates(&read(roots)?, identity.as_deref())
+            Some(Certificates { roots, identity }) => {
+                Http::with_certificates(roots, identity.as_ref().map(ExposeSecret::expose_secret))
             }
         }
         .map_err(|error| refused(&error))
     }
 
-    /// Starts the thread. The index counts as complete as of `complete_at` until it is read again.
+    /// Starts the thread. The index counts as complete as of `complete_at` until it is read again. If this fails, nothing runs.
     fn begin(&self, complete_at: Option<Moment>) -> PyResult<()> {
+        let mut verifiers = self.verifiers();
+        verifiers.retain(|verifier| verifier.strong_count() > 0);
         let policy = if self.shared.accepts_when_stale { StalePolicy::Accept } else { StalePolicy::Reject };
         let transport: Arc<dyn Transport> =
             Arc::new(Recording { inner: self.transport()?, shared: Arc::clone(&self.shared) });
@@ -121,7 +136,7 @@ impl Core {
         let failed = |error: std::io::Error| PyRuntimeError::new_err(format!("the thread can't be started: {error}"));
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel();
         let follower = {
             let _entered = handle.enter();
             let log = Arc::new(Feed { remote, shared: Arc::clone(&self.shared) });
@@ -132,44 +147,69 @@ impl Core {
             follower.freshness().complete_at(complete_at);
         }
         let freshness = follower.freshness();
+        let progress = freshness.clone();
+        for verifier in verifiers.iter().filter_map(Weak::upgrade) {
+            self.follow_keys(&verifier, &handle)?;
+        }
         let thread = thread::Builder::new()
             .name("adieu-follower".to_owned())
             .spawn(move || {
                 // Ends when the sender is dropped, too.
-                let _ = runtime.block_on(stopped);
+                if let Ok(patience) = runtime.block_on(stopped) {
+                    runtime.block_on(next_read(&progress, patience));
+                }
                 drop(follower);
                 runtime.shutdown_background();
             })
             .map_err(failed)?;
         self.freshness.store(Arc::new(freshness));
         *self.running() = Some(Running { stop, thread, runtime: handle, follower_id });
-        let verifiers = self.verifiers.lock().unwrap_or_else(PoisonError::into_inner);
-        verifiers.iter().try_for_each(|verifier| self.follow_keys(verifier))
+        Ok(())
     }
 
-    /// Lets the running thread follow the keys of a verifier.
-    fn follow_keys(&self, verifier: &Followed) -> PyResult<()> {
-        let running = self.running();
-        let Some(running) = &*running else { return Ok(()) };
-        let _entered = running.runtime.enter();
-        let transport: Arc<dyn Transport> = Arc::new(self.transport()?);
-        let source = verifier.source.clone().with_transport(transport);
-        let keys = KeyFollower::start(Arc::clone(&verifier.decoder), source).map_err(|error| refused(&error))?;
-        *verifier.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
-        Ok(())
+    /// Follows the keys of a verifier in this runtime.
+    fn follow_keys(&self, verifier: &Followed, runtime: &runtime::Handle) -> PyResult<()> {
+        // Another issuer neither needs the certificate of this client nor has one of the node's authorities.
+        let transport = match verifier.is_of_node() {
+            true => self.transport()?,
+            false => Http::new().map_err(|error| refused(&error))?,
+        };
+        let _entered = runtime.enter();
+        verifier.follow(Arc::new(transport)).map_err(|error| refused(&error))
     }
 
     /// Adds a verifier whose keys are followed from now on.
-    pub(crate) fn add_verifier(&self, verifier: Followed) -> PyResult<()> {
-        self.follow_keys(&verifier)?;
-        self.verifiers.lock().unwrap_or_else(PoisonError::into_inner).push(verifier);
+    pub(crate) fn add_verifier(&self, verifier: &Arc<Followed>) -> PyResult<()> {
+        let mut verifiers = self.verifiers();
+        if let Some(running) = &*self.running() {
+            self.follow_keys(verifier, &running.runtime)?;
+        }
+        verifiers.push(Arc::downgrade(verifier));
         Ok(())
+    }
+
+    /// Returns whether the index will soon be stale, and the last read has not failed: a read in flight is then worth waiting for.
+    fn needs_news(&self) -> bool {
+        let bound = self.shared.max_staleness;
+        let is_old = |complete_at| SystemClock.moment().since(complete_at) > bound * 3 / 4;
+        self.shared.failure().is_none() && self.complete_at().is_none_or(is_old)
     }
 
     /// Returns the URL where the node publishes its keys.
     pub(crate) fn keys_url(&self) -> String {
         format!("{}/.well-known/jwks.json", self.settings.url.trim_end_matches('/'))
     }
+}
+
+/// Waits until a read has ended and the index is complete as of a later moment, for at most `patience`.
+async fn next_read(freshness: &Freshness, patience: Duration) {
+    let before = freshness.last_complete();
+    let news = async {
+        while freshness.last_complete() == before {
+            sleep(POLL_INTERVAL).await;
+        }
+    };
+    let _ = timeout(patience, news).await;
 }
 
 #[pymethods]
@@ -192,8 +232,13 @@ impl Core {
             |error: &dyn std::fmt::Display| PyValueError::new_err(format!("this setting must be another: {error}"));
         let issuer = issuer.map(Issuer::new).transpose().map_err(|error| invalid(&error))?;
         let max_staleness = Duration::try_from_secs_f64(max_staleness).map_err(|error| invalid(&error))?;
+        let read = |path: PathBuf| {
+            std::fs::read(&path).map_err(|error| PyOSError::new_err(format!("{}: {error}", path.display())))
+        };
+        let identity = certificate_file.map(read).transpose()?.map(SecretSlice::from);
+        let certificates = ca_file.map(read).transpose()?.map(|roots| Certificates { roots, identity });
         Ok(Self {
-            settings: Settings { url, client_id, secret: secret.into(), ca_file, certificate_file },
+            settings: Settings { url, client_id, secret: secret.into(), certificates },
             shared: Arc::new(Shared::new(Revocations::new(issuer), max_staleness, accepts_when_stale)),
             freshness: ArcSwap::from_pointee(Freshness::never()),
             running: Mutex::new(None),
@@ -207,12 +252,15 @@ impl Core {
         py.detach(|| guarded(|| self.begin(None)))
     }
 
-    /// Stops the thread and waits for its end, so that none runs while the process forks.
-    fn pause(&self, py: Python<'_>) {
+    /// Stops the thread and waits for its end, so that none runs while the process forks. If the index will soon be stale, a read
+    /// in flight may end first, within `patience` seconds: a process that forks all the time would otherwise never end one.
+    fn pause(&self, py: Python<'_>, patience: f64) {
+        let patience = if self.needs_news() { patience } else { 0.0 };
+        let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
         py.detach(|| {
             let running = self.running().take();
             if let Some(Running { stop, thread, .. }) = running {
-                let _ = stop.send(());
+                let _ = stop.send(patience);
                 let _ = thread.join();
             }
         });
@@ -320,6 +368,9 @@ impl Core {
 
     /// Returns the messages to be logged, as pairs of a level and a text, and forgets them.
     fn take_messages(&self) -> Vec<(u8, String)> {
+        for verifier in self.verifiers().iter().filter_map(Weak::upgrade) {
+            verifier.tell_outages(&self.shared);
+        }
         self.shared.take_messages().into_iter().map(|(level, text)| (level as u8, text)).collect()
     }
 

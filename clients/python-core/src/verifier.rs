@@ -1,35 +1,124 @@
 //! Verifies tokens: signature and claims, then revocation, then staleness.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use adieu::{
-    Issuer,
+    Chain, Error, Issuer,
+    retry::Outage,
     time::{Clock, SystemClock},
     token::{Algorithm, Decoder, KeyId, KeySet, ParsedClaims, Rules, Scratch, TokenError, TokenType, VerifyingKey},
 };
-use adieu_client::{KeyFollower, KeySource};
+use adieu_client::{KeyFollower, KeySource, transport::Transport};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyString};
 
-use crate::{border::guarded, follower::Core, refused, revocations::Facts};
+use crate::{
+    border::guarded,
+    feed::{Level, Shared},
+    follower::Core,
+    refused,
+    revocations::Facts,
+};
 
-/// A decoder whose keys are followed.
+/// The keys of a decoder, which are followed until the verifier is closed or dropped.
 pub(crate) struct Followed {
-    pub(crate) decoder: Arc<Decoder>,
-    pub(crate) source: KeySource,
-    pub(crate) keys: Arc<Mutex<Option<KeyFollower>>>,
+    decoder: Arc<Decoder>,
+    source: KeySource,
+    /// Whether the keys are those of the node.
+    is_of_node: bool,
+    keys: Mutex<Option<KeyFollower>>,
+    outage: Outage,
+    is_closed: AtomicBool,
+}
+
+impl Followed {
+    fn new(decoder: Arc<Decoder>, source: KeySource, is_of_node: bool) -> Self {
+        let (outage, is_closed) = (Outage::default(), AtomicBool::new(false));
+        Self { decoder, source, is_of_node, keys: Mutex::new(None), outage, is_closed }
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Option<KeyFollower>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_of_node(&self) -> bool {
+        self.is_of_node
+    }
+
+    /// Follows in the runtime that was entered; after a fork, with what was known before.
+    pub(crate) fn follow(&self, transport: Arc<dyn Transport>) -> Result<(), Error> {
+        let mut keys = self.keys();
+        if !self.is_closed() {
+            let (decoder, source) = (Arc::clone(&self.decoder), self.source.clone().with_transport(transport));
+            *keys = Some(match &*keys {
+                None => KeyFollower::start(decoder, source)?,
+                Some(before) => before.restart(decoder, source)?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Stops following. No token is accepted from now on, because nothing says when the issuer removes a key.
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        *self.keys() = None;
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    fn has_keys(&self) -> bool {
+        self.keys().as_ref().is_some_and(KeyFollower::is_ready)
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.keys().as_ref()?.failure().map(|error| match error {
+            Error::Unavailable(cause) => Chain(&*cause).to_string(),
+            error => Chain(&error).to_string(),
+        })
+    }
+
+    /// Tells Python once per outage that the keys cannot be read.
+    pub(crate) fn tell_outages(&self, shared: &Shared) {
+        match self.failure() {
+            Some(why) if self.outage.begins() => {
+                shared.tell(Level::Warning, format!("the issuer's keys can't be read: {why}; known keys stay valid"));
+            }
+            None if self.has_keys() && self.outage.ends() => {
+                shared.tell(Level::Info, "the issuer's keys can be read again".to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What is left to decide about a token that is authentic, valid and not known to be revoked.
+struct Judged {
+    /// Whether the index is recent enough.
+    is_recent: bool,
+    token_type: TokenType,
 }
 
 /// Verifies the tokens of one issuer with the revocations of a [`Core`].
 #[pyclass(frozen, module = "adieu_core")]
 pub(crate) struct Verifier {
     core: Py<Core>,
+    /// The method of the blocklist that waits for news if the index is stale. Returns whether to judge again; `False` is to accept.
+    looks_again: Py<PyAny>,
     decoder: Arc<Decoder>,
-    /// The follower of the keys; `None` if the key is fixed.
-    keys: Option<Arc<Mutex<Option<KeyFollower>>>>,
+    /// The keys; `None` if the key is fixed.
+    followed: Option<Arc<Followed>>,
 }
 
 impl Verifier {
-    fn judge(&self, core: &Core, token: &str, expected: Option<TokenType>) -> Result<(), TokenError> {
+    fn judge(&self, token: &str) -> Result<Judged, TokenError> {
+        if self.followed.as_ref().is_some_and(|followed| followed.is_closed()) {
+            return Err(TokenError::Stale);
+        }
+        let core = self.core.get();
         let complete_at = core.complete_at();
         let mut scratch = Scratch::default();
         let claims = match self.decoder.decode_in(token, SystemClock.now(), &mut scratch) {
@@ -43,11 +132,7 @@ impl Verifier {
         if core.is_pruned(claims.expires_at()) {
             return Err(TokenError::Expired);
         }
-        let accepts = core.shared.accepts_when_stale && complete_at.is_some();
-        if !core.is_recent(complete_at) && !accepts {
-            return Err(TokenError::Stale);
-        }
-        expected.map_or(Ok(()), |expected| claims.require_type(expected))
+        Ok(Judged { is_recent: core.is_recent(complete_at), token_type: claims.token_type() })
     }
 }
 
@@ -67,11 +152,12 @@ fn facts<'a>(claims: &'a ParsedClaims<'_>) -> Facts<'a> {
 impl Verifier {
     /// Creates a verifier of the tokens of `issuer`, with a fixed key or with the keys at a URL, by default the node's.
     #[new]
-    #[pyo3(signature = (core, issuer, *, audience, leeway, lenient, key, algorithm, keys_url, subject_claim))]
+    #[pyo3(signature = (core, issuer, *, looks_again, audience, leeway, lenient, key, algorithm, keys_url, subject_claim))]
     #[expect(clippy::too_many_arguments, reason = "they have names, and one caller")]
     fn new(
         core: Py<Core>,
         issuer: &str,
+        looks_again: Py<PyAny>,
         audience: Vec<String>,
         leeway: f64,
         lenient: bool,
@@ -104,9 +190,9 @@ impl Verifier {
                 source = source.with_rsa_algorithm(algorithm);
             }
             let decoder = Arc::new(Decoder::new(rules, KeySet::pending()));
-            let keys = Arc::new(Mutex::new(None));
-            core.get().add_verifier(Followed { decoder: Arc::clone(&decoder), source, keys: Arc::clone(&keys) })?;
-            return Ok(Self { core, decoder, keys: Some(keys) });
+            let followed = Arc::new(Followed::new(Arc::clone(&decoder), source, keys_url.is_none()));
+            core.get().add_verifier(&followed)?;
+            return Ok(Self { core, looks_again, decoder, followed: Some(followed) });
         };
         let algorithm = algorithm.ok_or_else(|| invalid("a key needs its algorithm".to_owned()))?;
         let key = if algorithm.is_symmetric() {
@@ -116,11 +202,11 @@ impl Verifier {
             VerifyingKey::from_pem(algorithm, pem)
         };
         let keys = key.and_then(|key| KeySet::new([key])).map_err(|error| refused(&error))?;
-        Ok(Self { core, decoder: Arc::new(Decoder::new(rules, keys)), keys: None })
+        Ok(Self { core, looks_again, decoder: Arc::new(Decoder::new(rules, keys)), followed: None })
     }
 
     /// Returns `None` for a token that is accepted, otherwise the code and the reason. `kind` is `access`, `refresh`, or
-    /// `None` for either.
+    /// `None` for either. If the index is stale, the blocklist waits for news, accepts what is not known to be revoked, or raises.
     fn verify(&self, token: &Bound<'_, PyString>, kind: Option<&str>) -> PyResult<Option<(&'static str, String)>> {
         let expected = match kind {
             None => None,
@@ -128,22 +214,39 @@ impl Verifier {
             Some("refresh") => Some(TokenType::Refresh),
             Some(_) => return Err(PyValueError::new_err("type must be \"access\", \"refresh\" or None")),
         };
-        guarded(|| {
+        loop {
             // A text with a lone surrogate is no token.
-            let verdict = token
-                .to_str()
-                .map_err(|_| TokenError::Malformed("it is not UTF-8"))
-                .and_then(|token| self.judge(self.core.get(), token, expected));
-            Ok(verdict.err().map(|refusal| (refusal.code(), refusal.to_string())))
-        })
+            let text = || token.to_str().map_err(|_| TokenError::Malformed("it is not UTF-8"));
+            let judged = guarded(|| Ok(text().and_then(|token| self.judge(token))))?;
+            if judged.as_ref().is_ok_and(|judged| !judged.is_recent)
+                && self.looks_again.call0(token.py())?.extract(token.py())?
+            {
+                continue;
+            }
+            let verdict = judged.and_then(|judged| match expected {
+                Some(expected) if expected != judged.token_type => Err(TokenError::WrongTokenType { expected }),
+                _ => Ok(()),
+            });
+            return Ok(verdict.err().map(|refusal| (refusal.code(), refusal.to_string())));
+        }
     }
 
     /// Whether the keys are known.
     #[getter]
     fn has_keys(&self) -> bool {
-        self.keys.as_ref().is_none_or(|keys| {
-            let keys = keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            keys.as_ref().is_some_and(KeyFollower::is_ready)
-        })
+        self.followed.as_ref().is_none_or(|followed| followed.has_keys())
+    }
+
+    /// Why the keys could not be read; `None` if they were.
+    #[getter]
+    fn keys_failure(&self) -> Option<String> {
+        self.followed.as_ref()?.failure()
+    }
+
+    /// Stops following the keys; a fixed key stays.
+    fn close(&self) {
+        if let Some(followed) = &self.followed {
+            followed.close();
+        }
     }
 }

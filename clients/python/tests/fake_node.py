@@ -9,10 +9,12 @@ from conftest import TEST_TIMEOUT
 
 
 @contextlib.contextmanager
-def a_node_that_answers(content: bytes, *, holds: bool = False, agents: list[str] | None = None) -> Iterator[str]:
+def a_node_that_answers(
+    content: bytes, *, holds: bool = False, after: float = 0, agents: list[str] | None = None
+) -> Iterator[str]:
     """Yields its URL. With `holds`, it holds the requests after the first, as a node does that has no news.
 
-    Adds the `User-Agent` of each request to `agents`.
+    It takes `after` seconds to answer. Adds the `User-Agent` of each request to `agents`.
     """
     closing = threading.Event()
 
@@ -20,6 +22,7 @@ def a_node_that_answers(content: bytes, *, holds: bool = False, agents: list[str
         def do_GET(self) -> None:
             if agents is not None:
                 agents.append(self.headers["User-Agent"])
+            closing.wait(after)
             if holds and "after=" in self.path:
                 closing.wait(TEST_TIMEOUT)
             self.send_response(200)

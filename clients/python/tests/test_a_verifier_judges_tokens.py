@@ -1,5 +1,6 @@
 """Token in, claims out: signature, claims, revocation and staleness in one call, alike in both implementations."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,9 @@ import jwt
 import pytest
 from adieu_server import Credentials, Server
 from conftest import TEST_TIMEOUT, eventually, new_id
+from fake_node import a_node_that_answers
 from tcp_proxy import Proxy
+from test_it_survives_a_fork import in_a_child
 
 from adieu import Blocklist, StaleError, TokenError, Verifier
 
@@ -124,6 +127,110 @@ def test_nothing_is_accepted_when_stale(client: Credentials, proxy: Proxy, verif
     verify.verify(token)
 
 
+def test_a_verifier_waits_for_news_as_a_look_up_does(client: Credentials, proxy: Proxy, verifier: Make) -> None:
+    options = {"issuer": "shop", "key": KEY, "algorithm": "HS256", "max_staleness": 0.5}
+    verify = verifier(proxy.url, client, **options, stale_timeout=TEST_TIMEOUT)
+    token = a_token()
+    proxy.cut()
+    eventually(lambda: not verify.is_ready)
+    threading.Timer(0.3, proxy.mend).start()
+    assert verify.verify(token)["sub"] == "jose"
+
+    verify.blocklist.revoke(verify.verify(token), token)
+    proxy.cut()
+    eventually(lambda: not verify.is_ready)
+    assert code_of(verify, token) == "token_revoked"
+    threading.Timer(0.3, proxy.mend).start()
+    assert code_of(verify, a_token(), type="refresh") == "invalid_token"
+
+
+def test_a_verifier_accepts_when_stale_if_asked_for(client: Credentials, proxy: Proxy, verifier: Make) -> None:
+    options = {"issuer": "shop", "key": KEY, "algorithm": "HS256", "max_staleness": 0.5, "start_timeout": 0}
+    verify = verifier(proxy.url, client, **options, stale_policy="accept")
+    good, revoked = a_token(), a_token()
+    verify.blocklist.revoke(verify.verify(revoked), revoked)
+    proxy.cut()
+
+    def verdicts() -> list[str]:
+        assert verify.verify(good)["sub"] == "jose"
+        wrong = ((revoked, "access"), (a_token(exp=1), "access"), (a_token(key="z" * 64), "access"), (good, "refresh"))
+        return [code_of(verify, token, type=kind) for token, kind in wrong]
+
+    expected = ["token_revoked", "token_expired", "invalid_token", "invalid_token"]
+    assert in_a_child(verdicts) == expected
+    eventually(lambda: not verify.is_ready)
+    assert verdicts() == expected
+    verify.blocklist.close()
+    assert verdicts() == expected
+
+
+def test_keys_stay_known_after_a_fork(client: Credentials, server: Server, proxy: Proxy, verifier: Make) -> None:
+    verify = verifier(proxy.url, client, start_timeout=0, stale_policy="accept")
+    token = server.log_in(new_id())["access_token"]
+    proxy.hold_answers()
+
+    def known() -> tuple[str, str]:
+        return verify.verify(token)["iss"], verify.readiness()[0]["status"]
+
+    assert in_a_child(known) == ("adieu", "stale")
+    assert known()[0] == "adieu"
+    assert verify.readiness()[0]["status"] != "without keys"
+
+
+def test_that_the_keys_can_not_be_read_is_logged_once(
+    shared_server: Server, shared_client: Credentials, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
+    with a_node_that_answers(b"no set of keys") as url:
+        verify = Verifier(shared_server.url, shared_client.name, shared_client.secret, issuer="adieu", keys_url=url)
+        request.addfinalizer(verify.close)
+        with pytest.raises(StaleError, match=r"keys of the issuer are not known: .+"):
+            verify.wait_ready(2)
+        with pytest.raises(StaleError, match=r"keys of the issuer are not known: .+"):
+            verify.verify(shared_server.log_in(new_id())["access_token"])
+    said = [record.message for record in caplog.records if "keys can't be read" in record.message]
+    assert len(said) == 1, said
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_verifier_that_is_gone_asks_for_no_keys(
+    shared_server: Server, shared_client: Credentials, request: pytest.FixtureRequest, is_closed: bool
+) -> None:
+    blocklist = Blocklist(shared_server.url, shared_client.name, shared_client.secret)
+    request.addfinalizer(blocklist.close)
+    blocklist.wait_ready(TEST_TIMEOUT)
+    asked: list[str] = []
+    with a_node_that_answers(b"no set of keys", agents=asked) as url:
+        verify: Verifier | None = Verifier(issuer="adieu", blocklist=blocklist, keys_url=url)
+        eventually(lambda: len(asked) > 1)
+        if is_closed:
+            verify.close()  # type: ignore[union-attr]
+            verify.close()  # type: ignore[union-attr]
+        else:
+            del verify
+        # A request in flight may still arrive.
+        time.sleep(0.2)
+        before = len(asked)
+        in_a_child(lambda: None)
+        time.sleep(2)
+        assert len(asked) == before
+    assert new_id() not in blocklist
+
+
+def test_a_closed_verifier_accepts_no_token(
+    shared_server: Server, shared_client: Credentials, follow: Callable[..., Blocklist]
+) -> None:
+    blocklist = follow(shared_server.url, shared_client)
+    verify = Verifier(issuer="adieu", blocklist=blocklist)
+    verify.wait_ready(TEST_TIMEOUT)
+    token = shared_server.log_in(new_id())["access_token"]
+    verify.verify(token)
+    verify.close()
+    assert not verify.is_ready
+    with pytest.raises(StaleError):
+        verify.verify(token)
+    assert blocklist.is_fresh
+
+
 @pytest.mark.parametrize("profile", ["rfc9068", "plain"])
 def test_the_claim_that_names_the_user_can_be_another(
     shared_server: Server, shared_client: Credentials, verifier: Make, request: pytest.FixtureRequest, profile: str
@@ -153,6 +260,7 @@ def test_the_claim_that_names_the_user_can_be_another(
         {"key": "short", "algorithm": "HS256"},
         {"key": KEY},
         {"key": KEY, "algorithm": "none"},
+        {"key": "-----BEGIN PUBLIC KEY-----\n" + KEY, "algorithm": "HS256"},
         {"leeway": 61},
         {"profile": "any"},
         {"keys_url": "ftp://host"},

@@ -1,9 +1,12 @@
 """Each child of a fork follows by itself, and does not rely on the freshness of its parent."""
 
+import json
 import os
 import pickle
+import resource
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +14,10 @@ from typing import Any
 
 import pytest
 from adieu_server import Credentials, Server
-from conftest import TEST_TIMEOUT, new_id
+from conftest import TEST_TIMEOUT, eventually, new_id
+from fake_node import a_node_that_answers
 from tcp_proxy import Proxy
+from test_https import a_certificate
 
 from adieu import Blocklist, StaleError
 
@@ -145,6 +150,81 @@ def test_a_fork_in_the_middle_of_a_page_leaves_no_lock_behind(
     finally:
         stop.set()
         adding.join()
+
+
+def test_a_fork_needs_no_certificate_file(
+    shared_server: Server, shared_client: Credentials, follow: Follow, tmp_path: Path
+) -> None:
+    roots = a_certificate(tmp_path)
+    blocklists = [
+        follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT, **options)
+        for options in ({"ca_file": roots}, {})
+    ]
+    roots.unlink()
+    for _ in range(2):
+        jti = new_id()
+
+        def child(jti: str = jti) -> list[bool]:
+            return [jti in blocklist for blocklist in blocklists]
+
+        assert in_a_child(child) == [False, False]
+        for blocklist in blocklists:
+            blocklist.add(jti)
+            eventually(lambda blocklist=blocklist: blocklist.is_fresh)  # type: ignore[misc]
+            assert jti in blocklist
+
+
+def test_what_can_not_start_after_a_fork_starts_later(
+    shared_server: Server, shared_client: Credentials, follow: Follow
+) -> None:
+    blocklists = [follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT) for _ in range(2)]
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def child() -> list[bool]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        for blocklist in blocklists:
+            blocklist.wait_ready(TEST_TIMEOUT)
+        return [new_id() in blocklist for blocklist in blocklists]
+
+    for _ in range(2):
+        started_at = [blocklist._follower.complete_at or 0 for blocklist in blocklists]
+        reading, writing = os.pipe()
+        # So that no descriptor is left, not even below the limit.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))
+        try:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    os.write(writing, pickle.dumps(child()))
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            assert pickle.loads(pipe.read()) == [False, False]  # noqa: S301
+        assert os.waitpid(pid, 0)[1] == 0
+        for blocklist, before in zip(blocklists, started_at, strict=True):
+            eventually(lambda b=blocklist, t=before: (b._follower.complete_at or 0) > t)  # type: ignore[misc]
+            assert new_id() not in blocklist
+            assert blocklist._follower.error is None
+
+
+def test_a_process_that_forks_all_the_time_stays_fresh(follow: Follow) -> None:
+    page = {"cursor": "log.1", "complete": True, "from_start": True, "age_ms": 0, "pruned_through": 0}
+    page |= {"issuer": "adieu", "max_staleness_ms": 2000, "entries": []}
+    with a_node_that_answers(json.dumps(page).encode(), after=0.15) as url:
+        blocklist = follow(url, Credentials("shop", "secret"), start_timeout=0)
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            time.sleep(0.1)
+            assert new_id() not in blocklist
+        blocklist.close()
 
 
 def test_grandchildren_too(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:

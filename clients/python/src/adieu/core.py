@@ -25,6 +25,12 @@ _SLOWEST_POLL = 0.02
 _LOG_INTERVAL = 0.1
 """How often the messages of the core are logged, in seconds."""
 
+_RETRY_INTERVAL = SECOND // 2
+"""How often a thread that could not be started after a fork is tried again, in nanoseconds."""
+
+_FORK_PATIENCE = 0.25
+"""How many seconds a fork waits for a read in flight, if the index would soon be stale without it."""
+
 _KEPT_UNTIL_TOLD = 3600
 """How many seconds a revocation of this process is kept whose time only the node knows.
 
@@ -99,16 +105,40 @@ class CoreFollower:
         self._forked_unnoticed = False
         self.stamp = _Stamp(core)
         self._held = threading.Lock()
-        """Held while this process forks, so that no other thread starts the follower."""
+        """Held while this process forks or the thread of the core starts, so that neither happens during the other."""
         self._has_read_all = False
-        followers.add(self)
-        self._begin()
-
-    def _begin(self) -> None:
+        self._not_started: UnavailableError | None = None
+        """Why the threads could not be started after a fork."""
+        self._tried_at = 0
+        self._logging_in = 0
+        """The process in which the messages of the core are logged."""
         self._process = os.getpid()
         self.started_at = moment()
-        self._core.start()
-        threading.Thread(target=self._log, name="adieu-log", daemon=True).start()
+        followers.add(self)
+        with self._held:
+            self._begin(self._core.start)
+
+    def _begin(self, begin: Callable[[], None]) -> None:
+        if self._logging_in != self._process:
+            threading.Thread(target=self._log, name="adieu-log", daemon=True).start()
+            self._logging_in = self._process
+        begin()
+
+    def _begin_after_fork(self, begin: Callable[[], None]) -> None:
+        """Starts the threads. What fails, for example without a free file descriptor, is tried again by `run_here`."""
+        if self._closed:
+            return
+        self._tried_at = moment()
+        try:
+            self._begin(begin)
+        except Exception as error:  # noqa: BLE001  Other followers of this process start nevertheless.
+            if self._not_started is None:
+                logger.warning("revocations can't be followed after a fork: %s", error)
+            self._not_started = UnavailableError(f"the follower could not be started after a fork: {error}")
+        else:
+            self._not_started = None
+        if self._closed:
+            self._core.pause(0)
 
     @property
     def name(self) -> str | None:
@@ -137,6 +167,8 @@ class CoreFollower:
         """The error of the last read; none when it succeeded."""
         if self._forked_unnoticed:
             return UnavailableError("Python was not notified of the fork: set ADIEU_PURE=1")
+        if self._not_started is not None:
+            return self._not_started
         failure = self._core.failure
         if failure is None:
             return None
@@ -144,10 +176,24 @@ class CoreFollower:
         return UnavailableError(message) if status is None else RefusedError(message, status)
 
     def run_here(self) -> None:
-        """Rejects everything in a process whose fork Python did not report: the native thread is not in it."""
-        if self._process != os.getpid() and not self._forked_unnoticed:
-            self._forked_unnoticed = True
-            self._core.forget_freshness()
+        """Starts the threads if they could not be started after a fork.
+
+        Rejects everything in a process whose fork Python did not report: the native thread is not in it.
+        """
+        if self._process != os.getpid():
+            if not self._forked_unnoticed:
+                self._forked_unnoticed = True
+                self._core.forget_freshness()
+        elif (
+            self._not_started is not None
+            and moment() - self._tried_at > _RETRY_INTERVAL
+            # Otherwise another thread starts them now, or forks and starts them afterwards.
+            and self._held.acquire(blocking=False)
+        ):
+            try:
+                self._begin_after_fork(self._core.resume)
+            finally:
+                self._held.release()
 
     @property
     def is_closed(self) -> bool:
@@ -165,7 +211,7 @@ class CoreFollower:
         self._node.close()
         self._core.forget_freshness()
         if self._process == os.getpid():
-            self._core.pause()
+            self._core.pause(0)
 
     def join(self) -> None:
         """Does nothing: `close` waits for the thread."""
@@ -195,12 +241,13 @@ class CoreFollower:
         self._held.acquire()
         _ = self.has_read_all
         if not self._closed:
-            self._core.pause()
+            self._core.pause(_FORK_PATIENCE)
 
     def _after_fork_in_parent(self) -> None:
-        if not self._closed:
-            self._core.resume()
-        self._held.release()
+        try:
+            self._begin_after_fork(self._core.resume)
+        finally:
+            self._held.release()
 
     def _after_fork_in_child(self) -> None:
         # The revocations stay, because revocations only accumulate. The freshness does not: the node does not know this
@@ -208,15 +255,15 @@ class CoreFollower:
         self._held = threading.Lock()
         self._node.after_fork()
         self._core.forget_freshness()
-        if self._closed:
-            self._process = os.getpid()
-        else:
-            self._begin()
+        self._process = os.getpid()
+        self.started_at = moment()
+        self._begin_after_fork(self._core.start)
 
     def _log(self) -> None:
         process = self._process
         while not self._closed and process == os.getpid():
             time.sleep(_LOG_INTERVAL)
+            self.run_here()
             for level, message in self._core.take_messages():
                 logger.log(level, "%s", message)
 

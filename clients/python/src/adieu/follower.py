@@ -14,6 +14,7 @@ import secrets
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from adieu.clock import MILLISECOND, SECOND, moment
@@ -326,7 +327,7 @@ def _before_fork() -> None:
     # In a fixed order, so that two threads that fork at once do not deadlock.
     waiting = sorted(followers, key=id)
     for follower in waiting:
-        follower._before_fork()
+        _told(follower._before_fork)
     _forking.extend(waiting)
 
 
@@ -335,13 +336,21 @@ def _after_fork_in_parent() -> None:
     # Before the locks are released, because another thread may be waiting to fork.
     _forking.clear()
     for follower in waiting:
-        follower._after_fork_in_parent()
+        _told(follower._after_fork_in_parent)
 
 
 def _after_fork_in_child() -> None:
     _forking.clear()
     for follower in list(followers):
-        follower._after_fork_in_child()
+        _told(follower._after_fork_in_child)
+
+
+def _told(tell: Callable[[], None]) -> None:
+    """Tells a follower of a fork. What fails there must not keep the others from releasing their locks."""
+    try:
+        tell()
+    except Exception:
+        logger.exception("a follower could not be told of a fork")
 
 
 if hasattr(os, "register_at_fork"):

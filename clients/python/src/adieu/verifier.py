@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from adieu.blocklist import Blocklist
 from adieu.clock import SECOND, moment
-from adieu.errors import TokenError
+from adieu.errors import StaleError, TokenError
 from adieu.index import token_id_of
 
 STALE = "revocation_state_stale"
@@ -131,6 +131,7 @@ class Verifier:
         return adieu_core.Verifier(
             core,
             issuer,
+            looks_again=self.blocklist._looks_again,
             audience=list(audience),
             leeway=leeway,
             lenient=lenient,
@@ -157,9 +158,12 @@ class Verifier:
         # Right after the start, this waits for the first snapshot.
         if self.blocklist._follower.complete_at is None and self.blocklist._looks_again():
             return self.verify(token, type)
-        if not self._check.has_keys:
-            raise self.blocklist.stale_error("the keys of the issuer are not known")
-        raise self.blocklist._stale()
+        raise self.blocklist._stale() if self._check.has_keys else self._without_keys()
+
+    def _without_keys(self) -> StaleError:
+        failure = self._check.keys_failure
+        why = "" if failure is None else f": {failure}"
+        return self.blocklist.stale_error(f"the keys of the issuer are not known{why}")
 
     @property
     def is_ready(self) -> bool:
@@ -177,7 +181,7 @@ class Verifier:
         self.blocklist.wait_ready(timeout)
         while not self._check.has_keys:
             if moment() > until:
-                raise self.blocklist.stale_error("the keys of the issuer are not known")
+                raise self._without_keys()
             time.sleep(_POLL)
 
     def close(self) -> None:
@@ -185,7 +189,7 @@ class Verifier:
 
         No token is accepted afterwards, except with a fixed key and a blocklist that was passed in.
         """
-        if self._check is not None and self.blocklist.backend == "pure":
+        if self._check is not None:
             self._check.close()
         if self._owns:
             self.blocklist.close()
