@@ -307,7 +307,6 @@ def test_a_fixed_key_that_is_not_fit_is_refused_when_it_is_made(case: str) -> No
         Verifier("http://127.0.0.1:1", "shop", "secret", issuer="adieu", key=key, algorithm=algorithm)
 
 
-@pytest.mark.pure
 @pytest.mark.parametrize(
     "pem", [pem_of(ED), private_pem_of(RSA), "\n" + pem_of(P256)], ids=["public", "private", "led"]
 )

@@ -243,7 +243,6 @@ def test_a_verifier_that_is_stale_is_answered_503_and_not_401(
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
-@pytest.mark.pure
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_the_event_loop_runs_while_a_verifier_waits_for_news(
     client: Credentials, proxy: Proxy, request: pytest.FixtureRequest, is_shared: bool

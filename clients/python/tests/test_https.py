@@ -156,7 +156,6 @@ def test_a_server_that_demands_a_certificate_gets_it_for_everything(
             refused.close()
 
 
-@pytest.mark.pure
 @pytest.mark.parametrize("how", ["ca_file", "ssl_context"])
 def test_the_certificates_for_the_node_are_not_used_for_another_issuer(
     shared_server: Server, shared_client: Credentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
