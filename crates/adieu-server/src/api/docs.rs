@@ -195,7 +195,7 @@ answers! {
         "not JSON" => {"code": 400, "errors": {"json": ["Invalid JSON body."]}, "message": "EOF while parsing an object at line 1 column 1", "status": "Bad Request"},
         "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
     }
-    BadForm "400" "OAuthErrorBody" "The request is invalid: a parameter is missing or repeated, the body is not a form, or there is more than one Authorization header." [] {
+    BadForm "400" "OAuthErrorBody" "The request is invalid: a parameter is missing, wrong or repeated, the body is not a form, or there is more than one Authorization header." [] {
         "missing" => {"error": "invalid_request", "error_description": "The parameter token is missing."},
     }
     WrongSubject "400" "ErrorBody" "The body is not JSON, its subject identifier is not valid or of an unknown format, or there is more than one Authorization header." ["WWW-Authenticate"] {

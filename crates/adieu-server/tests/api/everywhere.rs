@@ -76,6 +76,10 @@ async fn every_call_that_revokes_can_wait() {
     assert_eq!(everywhere(&answer), both, "{answer}");
 
     let tokens = app.log_in("jose").await;
+    let answer = app.post("/revoke?wait=everywhere").form(format!("token={}", tokens.access)).send().await;
+    assert_eq!(everywhere(&answer), both, "{answer}");
+
+    let tokens = app.log_in("jose").await;
     let change = json!({ "password": PASSWORD, "new_password": PASSWORD });
     let answer = app.post("/password?wait=everywhere").token(&tokens.access).json(change).send().await;
     assert_eq!(everywhere(&answer), both, "{answer}");
@@ -118,6 +122,7 @@ async fn who_is_told_that_it_had_ended_before_is_told_once_that_holds_everywhere
         asks_again(app.post("/logout?wait=everywhere").token(&tokens.access), 401).await;
         asks_again(app.post("/logout?scope=this&wait=everywhere").token(&tokens.refresh), 401).await;
         asks_again(app.delete(&format!("{session}?wait=%65verywhere")).token(&tokens.access), 401).await;
+        asks_again(app.post("/revoke?wait=everywhere").form(format!("token={}", tokens.access)), 200).await;
         app.delete(&of_gone).token(&admin).send().await.is(200);
         asks_again(app.delete(&format!("{of_gone}?wait=everywhere")).token(&admin), 404).await;
         app.delete(&user).token(&admin).send().await.is(200);
@@ -126,6 +131,7 @@ async fn who_is_told_that_it_had_ended_before_is_told_once_that_holds_everywhere
         // Calls without `wait=everywhere` do not wait, nor do calls without a token of this server.
         let asked_at = Instant::now();
         app.post("/logout").token(&tokens.access).send().await.is(401);
+        app.post("/revoke").form(format!("token={}", tokens.access)).send().await.reads("200 ");
         app.post("/logout?wait=everywhere").token("forged").send().await.is(401);
         app.get("/verify?wait=everywhere").token(&tokens.access).send().await.is(401);
         assert!(bound != BOUND || asked_at.elapsed() < Duration::from_secs(10));
@@ -173,6 +179,10 @@ async fn what_else_might_be_waited_for_is_unknown_and_nothing_is_done() {
         answer.reads(
             r#"422 {"code":422,"errors":{"query":{"wait":["Must be: everywhere."]}},"status":"Unprocessable Entity"}"#,
         );
+    }
+    for query in ["wait=here", "wait=everywhere&wait=everywhere", "wait=everywhere&scope=all"] {
+        let answer = app.post(&format!("/revoke?{query}")).form(format!("token={}", tokens.access)).send().await;
+        answer.reads(r#"400 {"error":"invalid_request","error_description":"The query may only be wait=everywhere."}"#);
     }
     app.verify(&tokens.access).await.is(204);
     // A response without `wait=everywhere` does not mention it.
