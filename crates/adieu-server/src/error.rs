@@ -22,6 +22,9 @@ use crate::{clients::Capability, feed::TooManyFollowers, password::HasherError};
 /// The target of log lines about requests that failed for internal reasons.
 pub const LOG_TARGET: &str = "adieu::failure";
 
+/// The `error` of [`ApiError::ForAdministrators`].
+pub(crate) const FOR_ADMINISTRATORS: &str = "administrators_only";
+
 /// Retry delay after a failure that is usually temporary.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -46,6 +49,9 @@ pub enum ApiError {
     /// The caller is authenticated but lacks permission; with a sentence for the client.
     #[error("{0}")]
     Forbidden(Cow<'static, str>),
+    /// The client may revoke, but only administrators may revoke this; with a sentence for the client.
+    #[error("{0}")]
+    ForAdministrators(&'static str),
     /// The caller is authenticated but not an administrator.
     #[error("the caller is not an administrator")]
     AdminOnly,
@@ -215,6 +221,7 @@ impl ApiError {
             Self::Refused(refused) => refused.status(),
             Self::PasswordChangeRequired
             | Self::Forbidden(_)
+            | Self::ForAdministrators(_)
             | Self::AdminOnly
             | Self::ClaimRequired
             | Self::ScopeRequired(_)
@@ -261,7 +268,7 @@ impl ApiError {
             Self::TooManyEvents { .. } => Some("Too many events. Try again later.".into()),
             Self::TooManyFollowers => Some("This client has too many followers. Try again later.".into()),
             Self::TooManyStreams => Some("This user has too many streams of events. Try again later.".into()),
-            Self::NotReady(reason) => Some((*reason).into()),
+            Self::NotReady(reason) | Self::ForAdministrators(reason) => Some((*reason).into()),
             Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
             Self::Refused(_)
             | Self::NotFound
@@ -278,6 +285,7 @@ impl ApiError {
     const fn error(&self) -> Option<&'static str> {
         match self {
             Self::PasswordChangeRequired => Some("password_change_required"),
+            Self::ForAdministrators(_) => Some(FOR_ADMINISTRATORS),
             _ => None,
         }
     }

@@ -256,10 +256,10 @@ answers! {
     RefusedRevokers "401" "RefusalBody" "The token is missing or rejected, or there is no such client with this secret, which is answered as in `/introspect`." ["WWW-Authenticate"] {
         ..rejections()
     }
-    MayNotRevoke "403" "ErrorBody" "The token is not an administrator's, the client may not revoke or has no certificate, or it would revoke everything." ["WWW-Authenticate"] {
+    MayNotRevoke "403" "ErrorBody" "The token is not an administrator's, the client may not revoke or has no certificate, or it would revoke everything or a key." ["WWW-Authenticate"] {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
         "not allowed" => {"code": 403, "message": "This client may not revoke.", "status": "Forbidden"},
-        "everything" => {"code": 403, "message": "Only administrators may revoke everything.", "status": "Forbidden"},
+        "everything" => {"code": 403, "error": "administrators_only", "message": "Only administrators may revoke everything.", "status": "Forbidden"},
         "no certificate" => {"code": 403, "message": "A client certificate is required.", "status": "Forbidden"},
     }
     MayNotReset "403" "ErrorBody" "The client may not reset passwords, or has no certificate." [] {

@@ -160,7 +160,7 @@ pub(super) struct GlobalRevocation {
 }
 
 /// The JSON body of a request, unread.
-pub(super) struct JsonBytes(Bytes);
+pub(super) struct JsonBytes(pub(super) Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for JsonBytes {
     type Rejection = ApiError;

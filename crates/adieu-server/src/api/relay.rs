@@ -3,26 +3,33 @@
 use std::{ops::Deref, sync::Arc};
 
 use adieu::{revocation::MAX_LEEWAY, token::Jwks};
-use adieu_axum::Guard;
+use adieu_axum::{AfterBody, Guard};
 use axum::{
     Json, Router,
-    body::Bytes,
     extract::{DefaultBodyLimit, FromRef, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::get,
 };
+use serde_json::Value;
 
 use super::{
     ApiService,
+    events::JsonBytes,
     feed::{self, CURSOR, Wait},
     health::{self, Readiness, has_accounts, leaving},
     middleware::limit_body,
     service::{Can, Revoke},
     verify::{Sources, Verdicts},
 };
-use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, input::MediaType, relay::Relay};
+use crate::{
+    clients::Clients,
+    config::Settings,
+    error::{ApiError, FOR_ADMINISTRATORS},
+    feed::Feed,
+    relay::Relay,
+};
 
 /// The state that handlers share.
 #[derive(Clone)]
@@ -83,12 +90,9 @@ pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Result<ApiService
 /// Revokes at the node that the relay follows. That node validates the body.
 async fn revoke(
     State(api): State<RelayApi>,
-    _: Can<Revoke>,
-    wait: Wait,
     headers: HeaderMap,
-    body: Bytes,
+    AfterBody((_, wait), JsonBytes(body)): AfterBody<(Can<Revoke>, Wait), JsonBytes>,
 ) -> Result<Response, ApiError> {
-    MediaType::Json.check(&headers)?;
     let (query, mut time) = wait.forwarded(&api.relay.feed);
     let preferred = feed::preferred_wait(&headers);
     if is_cut_off(&body) {
@@ -98,7 +102,7 @@ async fn revoke(
     }
     let answer = api.relay.forward(query, preferred, body.into(), time).await?;
     let status = answer.status();
-    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && !is_for_administrators(answer.body()) {
         // The caller's credentials are valid here; the relay's are not valid there.
         return Err(ApiError::Unavailable("the node does not let this relay revoke".into()));
     }
@@ -123,6 +127,12 @@ async fn revoke(
 fn is_cut_off(body: &[u8]) -> bool {
     let names = [&b"\"subject\""[..], b"\"everything\"", b"\"claim\""];
     names.iter().any(|name| body.windows(name.len()).any(|part| part == *name))
+}
+
+/// Returns whether the body is that of [`ApiError::ForAdministrators`], which is about what the caller would revoke.
+fn is_for_administrators(body: &[u8]) -> bool {
+    let error = |body: Value| body.get("error").is_some_and(|error| error == FOR_ADMINISTRATORS);
+    serde_json::from_slice(body).is_ok_and(error)
 }
 
 async fn readyz(State(api): State<RelayApi>) -> Readiness {

@@ -271,7 +271,7 @@ pub(super) async fn revoke(
                 RevocationTarget::Key(_) => "Only administrators may revoke a key.",
                 _ => continue,
             };
-            return Err(ApiError::Forbidden(message.into()));
+            return Err(ApiError::ForAdministrators(message));
         }
         let (quota, _) = service.limits.or_else(&api.settings);
         let within = api.node.quotas.take(&service.name, quota, items.len());

@@ -113,7 +113,7 @@ async fn it_takes_the_capability_and_everything_takes_an_administrator() {
     ] {
         let refused = service.revoke(everything).await;
         refused
-            .reads(r#"403 {"code":403,"message":"Only administrators may revoke everything.","status":"Forbidden"}"#);
+            .reads(r#"403 {"code":403,"error":"administrators_only","message":"Only administrators may revoke everything.","status":"Forbidden"}"#);
     }
     app.verify(&tokens.access).await.is(204);
 }

@@ -18,7 +18,7 @@ use axum::{Router, body::Bytes, http::header, routing::get};
 use serde_json::{Value, json};
 use test_servers::adieu::{Credentials, Tokens, status};
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
@@ -96,6 +96,74 @@ async fn once_a_logout_holds_everywhere_a_follower_that_was_away_is_told_of_it()
         assert!(knows || is_too_old, "round {round}: the follower would accept the token by {page}");
         page["cursor"].as_str().unwrap().clone_into(&mut cursor);
     }
+}
+
+/// Whatever is wrong with what a client would revoke, it is told the same at a relay.
+#[tokio::test]
+async fn a_relay_answers_a_revocation_as_its_node_does() {
+    let quota = ("ADIEU_CLIENT_REVOCATION_QUOTA", "5 per 1h");
+    let (node, [at_node, other]) = adieu().with(quota.0, quota.1).start_with_clients(["relay", "other"]).await;
+    let (relay, [at_relay]) = adieu().following(&node.url(""), &at_node).start_with_clients(["service"]).await;
+    relay.becomes("ready", async || relay.get("/readyz", None).await == 200).await;
+    for (body, status) in [
+        (json!({ "everything": true }), 403),
+        (json!({ "everything": true, "issuer": "https://other.example" }), 403),
+        (json!({ "key": "x", "issuer": "https://other.example" }), 403),
+        (json!({ "revocations": [{ "token_id": "a" }, { "key": "x", "issuer": "https://other.example" }] }), 403),
+        (json!({}), 422),
+        (json!({ "token": "x" }), 422),
+        (json!({ "revocations": [{ "token_id": "a" }, {}] }), 422),
+        (json!({ "revocations": vec![json!({ "token_id": "a" }); 6] }), 422),
+        (json!({ "token_id": "a", "padding": "x".repeat(70_000) }), 413),
+        (json!({ "revocations": vec![json!({ "token_id": "a" }); 5] }), 200),
+        (json!({ "token_id": "a" }), 429),
+    ] {
+        let told = node.revoke(&other, "", body.clone()).await;
+        assert_eq!(told.0, status, "{told:?}");
+        assert_eq!(relay.revoke(&at_relay, "", body).await, told);
+    }
+    // A body in pieces, whose length is not known before.
+    for (server, client) in [(&node, &other), (&relay, &at_relay)] {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        let head = format!(
+            "POST /revocations HTTP/1.1\r\nHost: adieu\r\nConnection: close\r\nAuthorization: {}\r\n\
+             Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+            client.basic()
+        );
+        let piece = format!("{:x}\r\n{}\r\n", 70_000, " ".repeat(70_000));
+        stream.write_all(format!("{head}{piece}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _reset = stream.read_to_string(&mut answer).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(answer.ends_with(r#"{"code":413,"status":"Payload Too Large"}"#), "{answer}");
+    }
+}
+
+/// A client decides when it sends its body: its permissions are checked once that has arrived.
+#[tokio::test]
+async fn a_client_that_was_removed_meanwhile_revokes_nothing_at_a_relay() {
+    let (node, [at_node]) = adieu().start_with_clients(["relay"]).await;
+    let (relay, [at_relay]) = adieu().following(&node.url(""), &at_node).start_with_clients(["service"]).await;
+    node.register("jose").await;
+    let token = node.log_in("jose").await;
+    relay.becomes("willing to accept a good token", async || relay.verify(&token).await.0 == 204).await;
+    let body = json!({ "token": token }).to_string();
+    let mut withheld = TcpStream::connect(relay.address()).await.unwrap();
+    let head = format!(
+        "POST /revocations HTTP/1.1\r\nHost: adieu\r\nConnection: close\r\nAuthorization: {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        at_relay.basic(),
+        body.len()
+    );
+    withheld.write_all(head.as_bytes()).await.unwrap();
+    // Sent when the body is requested, which is after the head has been checked.
+    let mut wanted = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    withheld.read_exact(&mut wanted).await.unwrap();
+    relay.command(&["client", "remove", "service"]).await;
+    relay.becomes("unknown to the client", async || relay.read_feed(&at_relay, "").await.0 == 401).await;
+    withheld.write_all(body.as_bytes()).await.unwrap();
+    assert_eq!(status(withheld).await, 401);
+    assert_eq!(node.verify(&token).await.0, 204);
 }
 
 #[tokio::test]
