@@ -310,9 +310,10 @@ pub struct Settings {
     pub login_attempts_per_address: Rate,
 
     /// The limit on revocations that one client appends: so many at once, which become available again evenly over the time;
-    /// more get 429. Each is kept in memory and on disk until the tokens that it matches have expired. `adieu client add` and
-    /// `change` give a client a quota of its own. Each node counts its own requests since its start: at n nodes a client may
-    /// append n times as many. All clients of a relay share the quota of the relay's client at its node.
+    /// more get 429. What could not be written is not counted. Each is kept in memory and on disk
+    /// until the tokens that it matches have expired. `adieu client add` and `change` give a client a quota of its own. Each node
+    /// counts its own requests since its start: at n nodes a client may append n times as many. All clients of a relay share the
+    /// quota of the relay's client at its node.
     #[config(env = "ADIEU_CLIENT_REVOCATION_QUOTA", default = "10000 per 1h", deserialize_with = text)]
     pub client_revocation_quota: Rate,
 

@@ -11,12 +11,13 @@
 //!    wrong confirmations never prevent a login.
 //!
 //! Counts belong to this process and end with it; addresses from which users have logged in are kept in the store.
-//! A rejected attempt costs nothing and is not counted, so repeating it does not extend the rejection.
+//! A rejected attempt costs nothing and is not counted, so repeating it does not extend the rejection. Nor is an action counted that
+//! the server could not do ([`Taken::unless_failed`]), so that an outage uses nothing up.
 
 mod expiring;
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -24,6 +25,7 @@ use std::{
 
 use adieu::{Issuer, time::Clock};
 use aws_lc_rs::digest::{Context, SHA256};
+use axum::http::StatusCode;
 
 use self::expiring::Expiring;
 use crate::{
@@ -86,6 +88,9 @@ pub struct LoginLimits {
     clock: Arc<dyn Clock>,
     hasher: RandomState,
     counts: Mutex<Counts>,
+    registrations: Quotas,
+    resets: Quotas,
+    confirmations: Quotas,
 }
 
 #[derive(Debug)]
@@ -94,19 +99,16 @@ struct Counts {
     addresses: Expiring,
     reserves: Expiring,
     known: Expiring,
-    registrations: Expiring,
-    resets: Expiring,
-    confirmations: Expiring,
 }
 
 impl LoginLimits {
     /// Creates limits without any failures counted.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let [accounts, addresses, reserves, known, registrations, resets, confirmations] =
-            [(); 7].map(|()| Expiring::new(MAX_ENTRIES));
-        let counts = Mutex::new(Counts { accounts, addresses, reserves, known, registrations, resets, confirmations });
-        Self { clock, hasher: RandomState::new(), counts }
+        let [accounts, addresses, reserves, known] = [(); 4].map(|()| Expiring::new(MAX_ENTRIES));
+        let counts = Mutex::new(Counts { accounts, addresses, reserves, known });
+        let [registrations, resets, confirmations] = [(); 3].map(|()| Quotas::new(Arc::clone(&clock)));
+        Self { clock, hasher: RandomState::new(), counts, registrations, resets, confirmations }
     }
 
     /// Adds the addresses from which users logged in before this process started.
@@ -158,32 +160,25 @@ impl LoginLimits {
     ///
     /// # Errors
     /// [`RetryAfter`] if the address has had too many; this one is not counted then.
-    pub fn registration(&self, rates: LoginRates, address: IpAddr) -> Result<(), RetryAfter> {
-        let address = self.hasher.hash_one(party(address));
-        let now = self.now();
-        take(&mut self.counts().registrations, address, rates.per_address, 1, now)
+    pub fn registration(&self, rates: LoginRates, address: IpAddr) -> Result<Taken<'_>, RetryAfter> {
+        self.registrations.take(party(address), rates.per_address, 1)
     }
 
     /// Counts the use of a token that resets a password, before it is looked up. An address may use as many as it may fail logins.
     ///
     /// # Errors
     /// [`RetryAfter`] if the address has had too many; this one is not counted then.
-    pub fn reset(&self, rates: LoginRates, address: IpAddr) -> Result<(), RetryAfter> {
-        let address = self.hasher.hash_one(party(address));
-        let now = self.now();
-        take(&mut self.counts().resets, address, rates.per_address, 1, now)
+    pub fn reset(&self, rates: LoginRates, address: IpAddr) -> Result<Taken<'_>, RetryAfter> {
+        self.resets.take(party(address), rates.per_address, 1)
     }
 
     /// Counts a password with which a user who is logged in confirms an action, before it is verified. A session may have as many wrong ones
-    /// as an account failed logins. It stays counted unless [`Confirmation::release`] is called.
+    /// as an account failed logins. It stays counted unless [`Taken::release`] is called.
     ///
     /// # Errors
     /// [`RetryAfter`] if the session has had too many; this one is not counted then.
-    pub fn confirmation(&self, rates: LoginRates, session: &str) -> Result<Confirmation<'_>, RetryAfter> {
-        let session = self.hasher.hash_one(session);
-        let now = self.now();
-        take(&mut self.counts().confirmations, session, rates.per_account, 1, now)?;
-        Ok(Confirmation { limits: self, rate: rates.per_account, session })
+    pub fn confirmation(&self, rates: LoginRates, session: &str) -> Result<Taken<'_>, RetryAfter> {
+        self.confirmations.take(session, rates.per_account, 1)
     }
 
     fn now(&self) -> u64 {
@@ -192,22 +187,6 @@ impl LoginLimits {
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A password that confirms an action; it counts as wrong when dropped.
-#[derive(Debug)]
-#[must_use = "a confirmation that is dropped counts as wrong"]
-pub struct Confirmation<'a> {
-    limits: &'a LoginLimits,
-    rate: Rate,
-    session: u64,
-}
-
-impl Confirmation<'_> {
-    /// Undoes the count, because the password was right, or not verified.
-    pub fn release(self) {
-        release(&mut self.limits.counts().confirmations, self.session, self.rate);
     }
 }
 
@@ -279,43 +258,33 @@ fn pair(account: &Username, party: IpAddr) -> u64 {
 
 /// The quota of each client for one kind of action.
 #[derive(Debug)]
-pub struct ClientQuotas {
-    clock: Arc<dyn Clock>,
-    hasher: RandomState,
-    used: Mutex<Expiring>,
-}
+pub struct ClientQuotas(Quotas);
 
 impl ClientQuotas {
     /// Creates quotas of which nothing is used.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, hasher: RandomState::new(), used: Mutex::new(Expiring::new(MAX_ENTRIES)) }
+        Self(Quotas::new(clock))
     }
 
     /// Counts `number` actions of a client against its `quota`.
     ///
     /// # Errors
     /// [`RetryAfter`] if the quota would be exceeded; nothing is counted then.
-    pub fn take(&self, client: &ClientName, quota: Rate, number: usize) -> Result<(), RetryAfter> {
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        take(&mut used, self.hasher.hash_one(client), quota, number, self.clock.moment().as_nanos())
+    pub fn take(&self, client: &ClientName, quota: Rate, number: usize) -> Result<Taken<'_>, RetryAfter> {
+        self.0.take(client, quota, u32::try_from(number).unwrap_or(u32::MAX))
     }
 }
 
 /// The quota of events, for each address that sends them and for each issuer that signed them.
 #[derive(Debug)]
-pub struct EventQuotas {
-    clock: Arc<dyn Clock>,
-    hasher: RandomState,
-    used: Mutex<Expiring>,
-}
+pub struct EventQuotas(Quotas);
 
 impl EventQuotas {
     /// Creates quotas without any events counted.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, hasher: RandomState::new(), used: Mutex::new(Expiring::new(MAX_ENTRIES)) }
+        Self(Quotas::new(clock))
     }
 
     /// Counts a message from this address, before it is read.
@@ -323,7 +292,7 @@ impl EventQuotas {
     /// # Errors
     /// [`RetryAfter`] if the quota would be exceeded; nothing is counted then.
     pub fn sent_from(&self, address: IpAddr, quota: Rate) -> Result<(), RetryAfter> {
-        self.take(self.hasher.hash_one(party(address)), quota)
+        self.0.take(party(address), quota, 1).map(drop)
     }
 
     /// Counts an authentic message of this issuer.
@@ -331,12 +300,61 @@ impl EventQuotas {
     /// # Errors
     /// As [`EventQuotas::sent_from`].
     pub fn signed_by(&self, issuer: &Issuer, quota: Rate) -> Result<(), RetryAfter> {
-        self.take(self.hasher.hash_one(issuer), quota)
+        self.0.take(issuer, quota, 1).map(drop)
+    }
+}
+
+/// Counts actions by a key.
+#[derive(Debug)]
+struct Quotas {
+    clock: Arc<dyn Clock>,
+    hasher: RandomState,
+    used: Mutex<Expiring>,
+}
+
+impl Quotas {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, hasher: RandomState::new(), used: Mutex::new(Expiring::new(MAX_ENTRIES)) }
     }
 
-    fn take(&self, key: u64, quota: Rate) -> Result<(), RetryAfter> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        take(&mut used, key, quota, 1, self.clock.moment().as_nanos())
+    fn take(&self, key: impl Hash, rate: Rate, number: u32) -> Result<Taken<'_>, RetryAfter> {
+        let key = self.hasher.hash_one(key);
+        take(&mut self.used(), key, rate, number, self.clock.moment().as_nanos())?;
+        Ok(Taken { quotas: self, key, rate, number })
+    }
+
+    fn used(&self) -> MutexGuard<'_, Expiring> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Actions that were counted. They stay counted when this is dropped: what a request began to write before it was ended may still be
+/// written.
+#[derive(Debug)]
+#[must_use = "actions stay counted when this is dropped"]
+pub struct Taken<'a> {
+    quotas: &'a Quotas,
+    key: u64,
+    rate: Rate,
+    number: u32,
+}
+
+impl Taken<'_> {
+    /// Undoes the count.
+    pub fn release(self) {
+        self.quotas.used().lower(self.key, interval(self.rate).saturating_mul(u64::from(self.number)));
+    }
+
+    /// Undoes the count if the server could not act, because its store failed or it was too busy. Returns `outcome`.
+    ///
+    /// # Errors
+    /// Those of `outcome`.
+    pub fn unless_failed<T>(self, outcome: Result<T, ApiError>) -> Result<T, ApiError> {
+        let failed = |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        if outcome.as_ref().is_err_and(|error| failed(error.status())) {
+            self.release();
+        }
+        outcome
     }
 }
 
@@ -455,7 +473,7 @@ mod tests {
         let clock = ManualClock::at(Timestamp::from_unix(1_700_000_000));
         let quotas = ClientQuotas::new(Arc::new(clock.clone()));
         let quota = Rate { burst: 600, per: Duration::from_secs(600) };
-        let take = |client: &str, count| quotas.take(&ClientName::new(client).unwrap(), quota, count);
+        let take = |client: &str, count| quotas.take(&ClientName::new(client).unwrap(), quota, count).map(drop);
         assert_eq!(take("shop", 500), Ok(()));
         assert_eq!(take("shop", 110), Err(RetryAfter(Duration::from_secs(10))));
         assert_eq!(take("shop", 100), Ok(()), "what was refused is not counted");
@@ -464,6 +482,24 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert_eq!(take("shop", 1), Ok(()));
         assert!(take("other", 601).is_err(), "more than there is at any time");
+    }
+
+    #[test]
+    fn what_the_server_could_not_do_is_not_counted() {
+        let clock = ManualClock::at(Timestamp::from_unix(1_700_000_000));
+        let quotas = ClientQuotas::new(Arc::new(clock));
+        let quota = Rate { burst: 3, per: Duration::from_secs(60) };
+        let client = ClientName::new("shop").unwrap();
+        let act =
+            |outcome: Result<(), ApiError>| quotas.take(&client, quota, 3).map(|taken| taken.unless_failed(outcome));
+        let unavailable = || ApiError::Unavailable("the disk is full".into());
+        for error in
+            [unavailable(), ApiError::internal("a bug"), ApiError::TooManyAttempts { retry_after: Duration::ZERO }]
+        {
+            assert!(act(Err(error)).is_ok_and(|outcome| outcome.is_err()), "the outcome is passed on");
+        }
+        assert!(act(Err(ApiError::NotFound)).is_ok_and(|outcome| outcome.is_err()));
+        assert!(act(Err(unavailable())).is_err(), "what the client did wrong is counted");
     }
 
     #[test]

@@ -189,7 +189,8 @@ impl Api {
     /// Adds a user, within the limit of its address. `invite` is the code of an invitation, if registration is by invitation.
     ///
     /// # Errors
-    /// Fails if the name is taken, if the code is not valid, or if there were too many registrations, also failed ones.
+    /// Fails if the name is taken, if the code is not valid, or if there were too many registrations. One that fails for the name or the code
+    /// counts, too.
     pub(super) async fn register(
         &self,
         username: Username,
@@ -197,16 +198,20 @@ impl Api {
         invite: Option<SecretString>,
         client: &Client,
     ) -> Result<(), ApiError> {
-        self.node.limits.registration((&self.settings).into(), client.address)?;
+        let taken = self.node.limits.registration((&self.settings).into(), client.address)?;
         let (accounts, address) = (&self.node.accounts, client.address);
-        let (account, invite) = match self.settings.registration() {
-            Registration::Invite => {
-                let code = invite.unwrap_or_default();
-                let (account, invite) = accounts.add_invited(username, password, code.expose_secret(), address).await?;
-                (account, Some(invite.id))
-            }
-            _ => (accounts.add(username, password, Role::User, Some(address)).await?, None),
+        let added = async {
+            Ok(match self.settings.registration() {
+                Registration::Invite => {
+                    let code = invite.unwrap_or_default();
+                    let (account, invite) =
+                        accounts.add_invited(username, password, code.expose_secret(), address).await?;
+                    (account, Some(invite.id))
+                }
+                _ => (accounts.add(username, password, Role::User, Some(address)).await?, None),
+            })
         };
+        let (account, invite) = taken.unless_failed(added.await)?;
         audit::Entry { invite, ..audit::Entry::of(&account.id) }.record(Event::AccountAdded, address).await;
         Ok(())
     }
@@ -364,8 +369,9 @@ pub(super) async fn reset_password(
     let chosen = fields.required("new_password", |text| Password::chosen(text.into(), minimum));
     let (token, chosen) = fields.finish((token, chosen))?;
 
-    api.node.limits.reset((&api.settings).into(), client.address)?;
-    let id = api.node.accounts.reset_password(token.expose_secret(), &chosen, client.address).await?;
+    let taken = api.node.limits.reset((&api.settings).into(), client.address)?;
+    let reset = api.node.accounts.reset_password(token.expose_secret(), &chosen, client.address).await;
+    let id = taken.unless_failed(reset)?;
     audit::Entry::of(&id).record(Event::PasswordReset, client.address).await;
     Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await?))
 }

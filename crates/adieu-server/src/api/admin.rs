@@ -342,10 +342,15 @@ pub(super) async fn issue_reset_for_client(
     let username = fields.required("username", |text| Username::new(&text));
     let (username,) = fields.finish((username,))?;
     // Counted whether there is such a user or not: a client must not find out all names.
-    let within = api.node.reset_quotas.take(&service.name, api.settings.client_reset_quota, 1);
-    within.map_err(|RetryAfter(retry_after)| ApiError::ResetQuotaUsedUp { retry_after })?;
-    let account = api.node.accounts.store().by_username(&username).await?.ok_or(ApiError::NotFound)?;
-    let reset_token = api.node.accounts.issue_reset(&account.id, Whose::User).await?;
+    let taken = api.node.reset_quotas.take(&service.name, api.settings.client_reset_quota, 1);
+    let taken = taken.map_err(|RetryAfter(retry_after)| ApiError::ResetQuotaUsedUp { retry_after })?;
+    let accounts = &api.node.accounts;
+    let issued = async {
+        let account = accounts.store().by_username(&username).await?.ok_or(ApiError::NotFound)?;
+        let reset_token = accounts.issue_reset(&account.id, Whose::User).await?;
+        Ok((account, reset_token))
+    };
+    let (account, reset_token) = taken.unless_failed(issued.await)?;
     let entry = audit::Entry { client: Some(service.name.clone()), ..audit::Entry::of(&account.id) };
     entry.record(Event::ResetIssued, client.address).await;
     Ok(Json(ResetToken { reset_token, expires_in: RESET_VALID_FOR.as_secs() }))

@@ -26,7 +26,6 @@ use crate::{
     audit::{self, Event},
     error::{ApiError, FieldErrors},
     input::{Field, Fields, Query},
-    limit::RetryAfter,
     text::TextError,
 };
 
@@ -210,8 +209,8 @@ pub(super) async fn add_alias(
     let (issuer, subject, kind, value) = fields.finish((issuer, subject, kind, value))?;
     let alias = alias(kind, &value)?;
     api.require_trusted(&issuer)?;
-    within_quota(&api, &revoker)?;
-    api.add_alias(Named { issuer, alias, subject }, by(&revoker), &client).await?;
+    let adding = api.add_alias(Named { issuer, alias, subject }, by(&revoker), &client);
+    revoker.within_quota(&api, 1, adding).await?;
     Ok(Json(AliasAdded { message: "Alias added." }))
 }
 
@@ -237,8 +236,8 @@ pub(super) async fn remove_aliases(
         (None, None, Some(subject)) => Removal::Subject(subject),
         _ => return Err(FieldErrors::one("_schema", "Give format and value, or subject, or all of them.").into()),
     };
-    within_quota(&api, &revoker)?;
-    let removed = api.remove_aliases(issuer, &which, by(&revoker), &client).await?;
+    let removing = api.remove_aliases(issuer, &which, by(&revoker), &client);
+    let removed = revoker.within_quota(&api, 1, removing).await?;
     Ok(Json(AliasesRemoved { message: "Aliases removed.", removed }))
 }
 
@@ -299,13 +298,6 @@ fn kind(text: String) -> Result<AliasKind, TextError> {
 
 fn alias(kind: AliasKind, text: &str) -> Result<Alias, ApiError> {
     Alias::new(kind, text).map_err(|error| FieldErrors::one("value", error).into())
-}
-
-fn within_quota(api: &Api, revoker: &Revoker) -> Result<(), ApiError> {
-    let Revoker::Client(service) = revoker else { return Ok(()) };
-    let (quota, _) = service.limits.or_else(&api.settings);
-    let within = api.node.quotas.take(&service.name, quota, 1);
-    within.map_err(|RetryAfter(retry_after)| ApiError::QuotaUsedUp { retry_after })
 }
 
 /// Returns an audit entry with who acts.

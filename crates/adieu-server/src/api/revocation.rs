@@ -156,6 +156,25 @@ impl FromRequestParts<Api> for Revoker {
     }
 }
 
+impl Revoker {
+    /// Runs an action that counts as `number` revocations against the quota of a client. If it fails, it counts as none.
+    ///
+    /// # Errors
+    /// [`ApiError::QuotaUsedUp`], before anything is done, or that of the action.
+    pub(super) async fn within_quota<T>(
+        &self,
+        api: &Api,
+        number: usize,
+        action: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let Self::Client(service) = self else { return action.await };
+        let (quota, _) = service.limits.or_else(&api.settings);
+        let taken = api.node.quotas.take(&service.name, quota, number);
+        let taken = taken.map_err(|RetryAfter(retry_after)| ApiError::QuotaUsedUp { retry_after })?;
+        taken.unless_failed(action.await)
+    }
+}
+
 /// One target to revoke, and its audit entry.
 pub(super) struct Item {
     request: RevocationRequest,
@@ -273,16 +292,21 @@ pub(super) async fn revoke(
             };
             return Err(ApiError::ForAdministrators(message));
         }
-        let (quota, _) = service.limits.or_else(&api.settings);
-        let within = api.node.quotas.take(&service.name, quota, items.len());
-        api.node.metrics.client_revoked(&service.name, items.len(), within.is_ok());
-        within.map_err(|RetryAfter(retry_after)| ApiError::QuotaUsedUp { retry_after })?;
     }
     let by = match &revoker {
         Revoker::Admin(admin, _) => audit::Entry::default().by(admin.subject()),
         Revoker::Client(service) => audit::Entry { client: Some(service.name.clone()), ..audit::Entry::default() },
     };
-    let (sessions_ended, lead) = api.revoke(items, by, &client).await?;
+    let number = items.len();
+    let revoked = revoker.within_quota(&api, number, api.revoke(items, by, &client)).await;
+    if let Revoker::Client(service) = &revoker {
+        match &revoked {
+            Ok(_) => api.node.metrics.client_revoked(&service.name, number, true),
+            Err(ApiError::QuotaUsedUp { .. }) => api.node.metrics.client_revoked(&service.name, number, false),
+            Err(_) => {}
+        }
+    }
+    let (sessions_ended, lead) = revoked?;
     let own_token_revoked = match &revoker {
         Revoker::Admin(_, token) => {
             Some(matches!(sessions.verifier().verify(token.as_str()), Err(TokenError::Revoked(_))))

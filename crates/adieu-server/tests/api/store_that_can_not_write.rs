@@ -1,9 +1,17 @@
 //! Writes to a broken store are not acknowledged, and calls that need no store succeed.
 
+use adieu_server::{
+    accounts::Role,
+    clients::Capability,
+    text::{Password, Username},
+};
 use insta::assert_snapshot;
 use serde_json::json;
 
-use crate::support::TestApp;
+use crate::{
+    provider::{EVERY_KIND, Provider},
+    support::{PASSWORD, TestApp, credentials},
+};
 
 #[tokio::test]
 async fn a_logout_that_is_not_durable_is_no_success() {
@@ -50,4 +58,44 @@ async fn after_a_failed_write_it_is_ready_when_a_write_succeeds() {
     app.mend_log();
     app.execute("ALTER TABLE revocation_log_state RENAME COLUMN out_of_reach TO probes");
     app.get("/readyz").send().await.is(200);
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_uses_up_no_quota() {
+    let provider = Provider::start().await;
+    let settings = ["client_revocation_quota", "client_reset_quota", "login_attempts_per_address"];
+    let settings = [&settings.map(|name| (name, "1 per 1h"))[..], &[("max_staleness", "1h")]].concat();
+    let app = provider.app_with(&format!("events = {EVERY_KIND}"), &settings).await;
+    let password = Password::typed(PASSWORD.into()).unwrap();
+    app.node.accounts.add(Username::new("jose").unwrap(), &password, Role::User, None).await.unwrap();
+    let can = [Capability::Revoke, Capability::ResetPassword];
+    let (one, two, three) =
+        (app.client("one", &can).await, app.client("two", &can).await, app.client("three", &can).await);
+    let reset_token = |client| app.post("/password/reset-token").by(client).json(json!({"username": "jose"}));
+    let token = reset_token(&two).send().await.json()["reset_token"].clone();
+    let alias = json!({"issuer": provider.issuer, "subject": "jose", "format": "email", "value": "jose@example.com"});
+    let calls = || {
+        [
+            app.post("/revocations").by(&one).json(json!({"token_id": "a"})),
+            app.post("/aliases").by(&two).json(alias.clone()),
+            app.post("/aliases/remove").by(&three).json(alias.clone()),
+            app.post("/password/reset").json(json!({"token": token, "new_password": "a new one"})),
+            reset_token(&one),
+            app.post("/register").json(credentials("ana", PASSWORD)),
+        ]
+    };
+    let tables = ["revocation", "alias", "account"];
+    let _done = tables.map(|table| app.execute(&format!("ALTER TABLE {table} RENAME TO {table}_out_of_reach")));
+    for _ in 0..3 {
+        for call in calls() {
+            call.send().await.is(503);
+        }
+    }
+    let _done = tables.map(|table| app.execute(&format!("ALTER TABLE {table}_out_of_reach RENAME TO {table}")));
+    for (call, status) in calls().into_iter().zip([200, 200, 200, 200, 200, 201]) {
+        call.send().await.is(status);
+    }
+    for call in calls() {
+        call.send().await.is(429);
+    }
 }
