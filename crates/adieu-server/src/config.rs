@@ -310,7 +310,7 @@ pub struct Settings {
     pub login_attempts_per_address: Rate,
 
     /// The limit on revocations that one client appends: so many at once, which become available again evenly over the time;
-    /// more get 429. What could not be written is not counted. Each is kept in memory and on disk
+    /// more get 429, and a longer list gets 422. What could not be written is not counted. Each is kept in memory and on disk
     /// until the tokens that it matches have expired. `adieu client add` and `change` give a client a quota of its own. Each node
     /// counts its own requests since its start: at n nodes a client may append n times as many. All clients of a relay share the
     /// quota of the relay's client at its node.

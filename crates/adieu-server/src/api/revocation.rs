@@ -31,7 +31,7 @@ use super::{
 use crate::{
     audit::{self, Event},
     clients,
-    config::MAX_SESSION,
+    config::{MAX_SESSION, Rate},
     error::{ApiError, FieldErrors},
     feed::Everywhere,
     input::Fields,
@@ -291,6 +291,11 @@ pub(super) async fn revoke(
                 _ => continue,
             };
             return Err(ApiError::ForAdministrators(message));
+        }
+        let (Rate { burst, .. }, _) = service.limits.or_else(&api.settings);
+        if items.len() > usize::try_from(burst).unwrap_or(usize::MAX) {
+            let message = format!("At most {burst} at once, which is the client's quota.");
+            return Err(FieldErrors::one("revocations", message).into());
         }
     }
     let by = match &revoker {

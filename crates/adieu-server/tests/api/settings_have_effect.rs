@@ -293,6 +293,10 @@ async fn client_revocation_quota() {
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=1200).contains(&wait), "{wait}");
     revoke(&shop, 1).await.is(200);
+    // Never allowed, so it is no use to try again later.
+    let refused = revoke(&cart, 4).await;
+    assert_snapshot!(refused, @r#"422 {"code":422,"errors":{"json":{"revocations":["At most 3 at once, which is the client's quota."]}},"status":"Unprocessable Entity"}"#);
+    assert_eq!(refused.header("retry-after"), None);
     revoke(&cart, 3).await.is(200);
     let boss = app.log_in("boss").await;
     let revoke_as_admin = || app.post("/revocations").token(&boss.access).json(json!({"token_id": "another"})).send();
