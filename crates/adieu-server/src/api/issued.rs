@@ -4,7 +4,7 @@ use adieu::{
     session::{RefreshToken, TokenOptions, TokenPair},
     token::Claims,
 };
-use adieu_axum::{BearerToken, SetCookies};
+use adieu_axum::{AccessToken, AuthRejection, BearerToken, RejectionKind, SetCookies};
 use axum::{
     Json,
     extract::FromRequestParts,
@@ -48,21 +48,43 @@ pub(super) struct Refresh {
 }
 
 impl FromRequestParts<Api> for Refresh {
-    type Rejection = ApiError;
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Response> {
+        let refused = |refused: AuthRejection| ApiError::from(refused).into_response();
         if !api.guard.uses_cookies() {
-            let bearer = <BearerToken as FromRequestParts<Api>>::from_request_parts(parts, api).await?;
-            return Ok(Self { token: api.node.sessions.inspect(bearer.as_str())?, delivery: Delivery::Body });
+            let bearer = <BearerToken as FromRequestParts<Api>>::from_request_parts(parts, api).await;
+            let token = api.node.sessions.inspect(bearer.map_err(refused)?.as_str());
+            let token = token.map_err(|error| refused(error.into()))?;
+            return Ok(Self { token, delivery: Delivery::Body });
         }
-        let found = <adieu_axum::RefreshToken as FromRequestParts<Api>>::from_request_parts(parts, api).await;
-        if found.is_err() {
-            // That it was used again the core has written down.
-            audit::durable().await;
+        match <adieu_axum::RefreshToken as FromRequestParts<Api>>::from_request_parts(parts, api).await {
+            Ok(found) => {
+                let delivery = if found.place.is_cookie() { Delivery::Cookies } else { Delivery::Body };
+                Ok(Self { token: found.token, delivery })
+            }
+            Err(error) => {
+                // That it was used again the core has written down.
+                audit::durable().await;
+                let useless = useless_cookies(error.kind(), parts, api).await;
+                Err((useless, refused(error)).into_response())
+            }
         }
-        let found = found?;
-        let delivery = if found.place.is_cookie() { Delivery::Cookies } else { Delivery::Body };
-        Ok(Self { token: found.token, delivery })
+    }
+}
+
+/// Returns the headers that remove the cookies of a session that has ended, for the rejection of this kind of a refresh. Otherwise the
+/// browser would go on sending them, and no script can remove them.
+async fn useless_cookies(kind: RejectionKind, parts: &mut Parts, api: &Api) -> SetCookies {
+    let has_ended = matches!(kind, RejectionKind::Revoked | RejectionKind::Expired);
+    if !has_ended || parts.headers.contains_key(header::AUTHORIZATION) {
+        return SetCookies::default();
+    }
+    let refresh = api.guard.unset_refresh_cookie();
+    // The cookie with the access token may be that of another session.
+    match <Option<AccessToken> as FromRequestParts<Api>>::from_request_parts(parts, api).await {
+        Ok(None) => refresh.and(api.guard.unset_access_cookie()),
+        _ => refresh,
     }
 }
 
@@ -131,13 +153,5 @@ impl Api {
             refresh_expires_in: pair.refresh_expires_at.since(now).as_secs(),
             cookies: access.and(refresh),
         }))
-    }
-
-    /// Returns the headers that remove the cookies of a browser that has logged out.
-    pub(super) fn removed_cookies(&self, place: adieu_axum::Place) -> SetCookies {
-        match place.is_cookie() {
-            true => self.guard.unset_access_cookie().and(self.guard.unset_refresh_cookie()),
-            false => SetCookies::default(),
-        }
     }
 }

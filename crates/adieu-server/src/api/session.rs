@@ -3,10 +3,10 @@
 use adieu::{
     SessionId, Subject,
     revocation::MAX_LEEWAY,
-    session::{Scope, Selection, Session},
+    session::{Scope, Selection, Session, SessionError},
     token::Claims,
 };
-use adieu_axum::{PresentedToken, SetCookies};
+use adieu_axum::{Auth, AuthRejection, Place, PresentedToken, RejectionReason, SetCookies};
 use axum::{Json, extract::State};
 use utoipa::ToSchema;
 
@@ -101,6 +101,7 @@ pub(super) async fn refresh(State(api): State<Api>, Refresh { token, delivery }:
 ))]
 pub(super) async fn log_out(
     State(api): State<Api>,
+    auth: Auth,
     token: PresentedToken,
     client: Client,
     time: MoreTime,
@@ -120,15 +121,24 @@ pub(super) async fn log_out(
         // With a token of another issuer it waits until the cut-off is over.
         wait.grant_cut_off(MAX_LEEWAY);
     }
-    let ended = api.node.sessions.log_out(token.as_str(), scope).await?;
-    api.record_logout(&ended.claims, scope, ended.sessions, &client).await;
+    let ended = auth.log_out(&token, scope).await.map_err(|rejection| refused(rejection, token.place))?;
+    api.record_logout(&ended.claims, scope, ended.sessions_ended, &client).await;
     let everywhere = wait.until_everywhere(&api.node.feed).await?;
-    let cookies = match scope {
-        // This session goes on.
-        Scope::Others => SetCookies::default(),
-        _ => api.removed_cookies(token.place),
+    let cookies = match token.place.is_cookie() {
+        true => ended.into_cookies(),
+        false => SetCookies::default(),
     };
     Ok((cookies, Message::revoked("Successfully logged out", everywhere)))
+}
+
+/// Returns the error of a logout that was rejected. It removes useless cookies if the token was in one.
+fn refused(rejection: AuthRejection, place: Place) -> ApiError {
+    match rejection.reason() {
+        RejectionReason::UnknownSessions => SessionError::UnknownSessions.into(),
+        RejectionReason::Failed(error) => error.clone().into(),
+        reason if !place.is_cookie() => AuthRejection::from(reason.clone()).into(),
+        _ => rejection.into(),
+    }
 }
 
 /// Lists the caller's sessions, oldest first.

@@ -147,3 +147,73 @@ async fn a_refresh_token_that_was_used_before_ends_the_session_also_in_a_cookie(
     thief.send(app.post("/refresh").header("x-csrf-token", proof)).await.is(401);
     browser.send(app.get("/sessions")).await.is_revoked();
 }
+
+/// The value of a cookie that a browser keeps.
+fn cookie<'b>(browser: &'b Browser, name: &str) -> &'b str {
+    &browser.cookies[name]
+}
+
+#[tokio::test]
+async fn a_logout_ends_the_sessions_of_all_cookies() {
+    let app = TestApp::with(&[("token_cookies", "flask-jwt-extended")]).await.with_user("jose").await;
+    let (access, refresh) = ("access_token_cookie", "refresh_token_cookie");
+    for (name, scope) in [(access, ""), (access, "?scope=all"), (refresh, ""), (refresh, "?scope=this")] {
+        let (mut first, mut second) = (Browser::default(), Browser::default());
+        let csrf = log_in(&app, &mut first).await.json()["csrf_access_token"].as_str().unwrap().to_owned();
+        log_in(&app, &mut second).await;
+        let cookies = format!("{access}={}; {name}={}", cookie(&first, access), cookie(&second, name));
+        let logout = app.post(&format!("/logout{scope}")).header("x-csrf-token", &csrf).header("cookie", &cookies);
+        let answer = logout.send().await;
+        answer.reads(r#"200 {"message":"Successfully logged out"}"#);
+        for mut browser in [first, second] {
+            browser.send(app.get("/sessions")).await.is_revoked();
+            browser.keep(&answer);
+            assert_eq!(browser.cookies.len(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_cookies_of_a_session_that_has_ended_are_removed() {
+    for names in ["adieu", "flask-jwt-extended"] {
+        let app = TestApp::with(&[("token_cookies", names)]).await.with_user("jose").await;
+        let tokens = app.log_in("jose").await;
+        for (path, csrf) in [("/logout", "csrf_access_token"), ("/refresh", "csrf_refresh_token")] {
+            let mut browser = Browser::default();
+            let body = log_in(&app, &mut browser).await.json();
+            let end = app.post("/revoke").form(format!("token={}", access_token(&browser)));
+            end.send().await.is(200);
+            // Two tokens, of which only a header could be left out.
+            browser.send(app.get("/sessions").token(&tokens.access)).await.is(400);
+            browser.send(app.post(path).header("x-csrf-token", body[csrf].as_str().unwrap())).await.is_revoked();
+            assert_eq!(browser.cookies.len(), 0, "{path}");
+            browser.send(app.get("/sessions").token(&tokens.access)).await.is(200);
+        }
+        // Without cookies there is nothing to remove.
+        app.post("/logout").token(&tokens.access).send().await.is(200);
+        for (path, token) in [("/logout", &tokens.access), ("/refresh", &tokens.refresh)] {
+            let refused = app.post(path).token(token).send().await;
+            refused.is_revoked();
+            assert_eq!(refused.header("set-cookie"), None, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_for_a_session_that_has_ended_leaves_the_cookie_of_another() {
+    let app = TestApp::with(&[("token_cookies", "flask-jwt-extended")]).await.with_user("jose").await;
+    let (mut ended, mut browser) = (Browser::default(), Browser::default());
+    let body = log_in(&app, &mut ended).await.json();
+    log_in(&app, &mut browser).await;
+    browser.cookies.insert("refresh_token_cookie".into(), cookie(&ended, "refresh_token_cookie").into());
+    app.post("/revoke").form(format!("token={}", access_token(&ended))).send().await.is(200);
+    let csrf = body["csrf_refresh_token"].as_str().unwrap();
+    browser.send(app.post("/refresh").header("x-csrf-token", csrf)).await.is_revoked();
+    assert_eq!(browser.cookies.keys().collect::<Vec<_>>(), ["access_token_cookie", "csrf_access_token"]);
+    browser.send(app.get("/sessions")).await.is(200);
+}
+
+fn access_token(browser: &Browser) -> &str {
+    let is_access = |name: &str| name.contains("access_token") && !name.contains("csrf");
+    browser.cookies.iter().find(|(name, _)| is_access(name)).unwrap().1
+}
