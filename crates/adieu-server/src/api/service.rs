@@ -153,7 +153,9 @@ where
         authenticate(name, secret).await?;
     }
     let Form(mut form) = Form::from_request(request, state).await?;
-    let credentials = match (in_header, (form.take("client_id")?, form.take("client_secret")?)) {
+    // A parameter without a value counts as omitted (RFC 6749 §3.2).
+    let mut take = |name| Ok::<_, ApiError>(form.take(name)?.filter(|value| !value.is_empty()));
+    let credentials = match (in_header, (take("client_id")?, take("client_secret")?)) {
         (Some(_), (_, Some(_))) => return Err(OAuthError::Request("Send the client's credentials once.".into())),
         (Some((name, _)), (Some(id), None)) if id != name => {
             return Err(OAuthError::Request("The client_id is not that of the Authorization header.".into()));
@@ -167,7 +169,7 @@ where
         Some((name, secret)) => Some(authenticate(&name, &secret).await?),
         None => None,
     };
-    let token = form.take("token")?.ok_or(OAuthError::Request("The parameter token is missing.".into()))?;
+    let token = take("token")?.ok_or(OAuthError::Request("The parameter token is missing.".into()))?;
     Ok((client, token))
 }
 

@@ -34,7 +34,7 @@ async fn a_token_of_which_nothing_is_left_to_revoke_is_no_error() {
     let (tokens, other) = (app.log_in("jose").await, app.log_in("jose").await);
     let stranger = TestApp::start().await.with_user("jose").await.log_in("jose").await;
     let revoke = |token: &str| app.post("/revoke").form(format!("token={token}")).send();
-    for token in ["x", "", "a.b.c", &stranger.access, &stranger.refresh, &tokens.access[1..]] {
+    for token in ["x", "a.b.c", &stranger.access, &stranger.refresh, &tokens.access[1..]] {
         revoke(token).await.reads("200 ");
     }
     app.verify(&tokens.access).await.is(204);
@@ -103,6 +103,10 @@ async fn a_client_need_not_authenticate_to_revoke_but_its_credentials_must_be_ri
             r#"400 {"error":"invalid_request","error_description":"The parameter token is missing."}"#,
         ),
         (
+            app.post("/revoke").form("token="),
+            r#"400 {"error":"invalid_request","error_description":"The parameter token is missing."}"#,
+        ),
+        (
             app.post("/revoke").form(format!("{form}&{form}")),
             r#"400 {"error":"invalid_request","error_description":"Duplicate parameter token."}"#,
         ),
@@ -114,7 +118,8 @@ async fn a_client_need_not_authenticate_to_revoke_but_its_credentials_must_be_ri
         call.send().await.reads(expected);
     }
     app.verify(&tokens.access).await.is(204);
-    let others = [app.log_in("jose").await, app.log_in("jose").await];
+    let others =
+        [app.log_in("jose").await, app.log_in("jose").await, app.log_in("jose").await, app.log_in("jose").await];
     for (call, token) in [
         (app.post("/revoke").by(&client).form(form), &tokens.access),
         (app.post("/revoke").form(format!("token={}&client_id=anyone", others[0].access)), &others[0].access),
@@ -122,6 +127,15 @@ async fn a_client_need_not_authenticate_to_revoke_but_its_credentials_must_be_ri
             app.post("/revoke")
                 .form(format!("token={}&client_id=shop&client_secret={}", others[1].access, client.secret)),
             &others[1].access,
+        ),
+        // A parameter without a value counts as omitted (RFC 6749 §3.2).
+        (
+            app.post("/revoke").form(format!("token={}&client_id=app&client_secret=", others[2].access)),
+            &others[2].access,
+        ),
+        (
+            app.post("/revoke").by(&client).form(format!("token={}&client_id=&client_secret=", others[3].access)),
+            &others[3].access,
         ),
     ] {
         call.send().await.reads("200 ");
