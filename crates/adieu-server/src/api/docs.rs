@@ -78,8 +78,10 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
         responses.extend(Fault::responses());
         responses.insert(
             "431".to_owned(),
-            Response::new("The head of the request is too long: over 32 KiB, or over what `max_token_bytes` allows.")
-                .into(),
+            Response::new(
+                "The head of the request is too long: over 32 KiB, or over what `max_token_bytes` allows, or over 100 header fields.",
+            )
+            .into(),
         );
         if operation.request_body.is_some() {
             responses.extend(Slow::responses());

@@ -93,3 +93,13 @@ async fn a_body_that_is_said_to_be_too_long_is_answered_413_at_once() {
     let call = "POST /verify HTTP/1.1\r\nhost: adieu\r\ncontent-length: 101\r\n\r\n";
     assert_eq!(first_line(&mut app.send(call).await).await, "HTTP/1.1 401 Unauthorized");
 }
+
+#[tokio::test]
+async fn a_head_has_at_most_a_hundred_fields() {
+    let app = TestApp::start().await;
+    for (fields, status) in [(98, "200 OK"), (99, "431 Request Header Fields Too Large")] {
+        let more: String = (0..fields).map(|number| format!("x-{number}: 1\r\n")).collect();
+        let said = answer(&app, &format!("GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{more}\r\n")).await;
+        assert_eq!(said.lines().next().unwrap(), format!("HTTP/1.1 {status}"), "{fields} more fields");
+    }
+}
