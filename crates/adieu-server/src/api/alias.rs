@@ -169,6 +169,8 @@ impl TryFrom<String> for AliasCursor {
 }
 
 /// Lists the aliases by which events name users, by issuer, format and value.
+///
+/// `next` contains the last alias in base64url. As `after` it is part of the URL, so it is in the logs of proxies that keep queries.
 #[utoipa::path(get, path = "/aliases", tag = "Administration", security(("access" = [])),
     params(AliasParameters, docs::PartParameters), responses(
     (status = 200, description = "The aliases.", body = AliasList),
