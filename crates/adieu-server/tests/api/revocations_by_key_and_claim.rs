@@ -148,7 +148,7 @@ async fn a_key_of_another_issuer() {
     let token = setup.token(json!({}));
     setup.app.verify(&token).await.is(204);
     let body = json!({"key": "shop-1", "issuer": "shop"});
-    assert_snapshot!(setup.by_client(body.clone()).await, @r#"403 {"code":403,"message":"Only administrators may revoke a key.","status":"Forbidden"}"#);
+    assert_snapshot!(setup.by_client(body.clone()).await, @r#"403 {"code":403,"error":"administrators_only","message":"Only administrators may revoke a key.","status":"Forbidden"}"#);
     setup.app.verify(&token).await.is(204);
     setup.by_admin(body.clone()).await.is(200);
     setup.app.verify(&token).await.is_revoked();

@@ -30,7 +30,8 @@ pub struct RevocationRequest {
     /// kept longer. If `None`, it is kept as long as any token of these sessions can live, or as
     /// [`Rules::with_max_lifetime`](crate::token::Rules::with_max_lifetime) of their issuer says. For these sessions' own
     /// issuer, except for one token, an earlier time in this field has no effect; a later one is needed for tokens
-    /// without a session that live longer than both.
+    /// without a session that live longer than both. A session that is revoked already stays so for as long as the first
+    /// call said.
     pub keep_until: Option<Timestamp>,
 }
 
@@ -292,8 +293,8 @@ impl Sessions {
 
     /// Returns the revocation of a session of our issuer that the store may not have: its row was lost, or it belongs
     /// to an application whose tokens name no issuer. Access and refresh tokens of it may exist nevertheless. Returns
-    /// nothing if the index has the revocation, unless the caller has asked for a time until which it is kept.
-    fn unless_known(&self, id: SessionId, last_expiry: Timestamp, is_asked_for: bool) -> Vec<Revocation> {
+    /// nothing if the index has the revocation.
+    fn unless_known(&self, id: SessionId, last_expiry: Timestamp) -> Vec<Revocation> {
         let issuer = self.issuer.clone();
         // The facts of a token that does not exist, so that only a revoked session can match.
         let (token_id, expires_at) = (TokenId::random(), last_expiry);
@@ -307,7 +308,7 @@ impl Sessions {
             key_id: None,
             claims: None,
         };
-        if !is_asked_for && self.verifier.index().check(&facts) == Some(RevokedBy::Session) {
+        if self.verifier.index().check(&facts) == Some(RevokedBy::Session) {
             return vec![];
         }
         vec![Revocation { issuer, target: Target::Session { id }, lapses_at: Revocation::lapse_for(last_expiry) }]
@@ -334,12 +335,11 @@ impl Sessions {
                 (Selection::Nothing, fact(Target::Token { id, expires_at }, last_expiry))
             }
             RevocationTarget::Session(id) if is_own => {
-                (Selection::One(id.clone()), self.unless_known(id, last_own.max(keep_until), asked_for.is_some()))
+                (Selection::One(id.clone()), self.unless_known(id, last_own.max(keep_until)))
             }
-            RevocationTarget::SessionOf(id, subject) if is_own => (
-                Selection::Owned(id.clone(), subject),
-                self.unless_known(id, last_own.max(keep_until), asked_for.is_some()),
-            ),
+            RevocationTarget::SessionOf(id, subject) if is_own => {
+                (Selection::Owned(id.clone(), subject), self.unless_known(id, last_own.max(keep_until)))
+            }
             RevocationTarget::Session(id) | RevocationTarget::SessionOf(id, _) => {
                 (Selection::Nothing, fact(Target::Session { id }, keep_until))
             }

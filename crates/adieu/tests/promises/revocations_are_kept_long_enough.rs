@@ -226,17 +226,3 @@ async fn a_cut_off_is_kept_as_long_as_the_caller_or_the_rules_say() {
         assert_eq!(kept, [90 * day, sessions, 60 * day].map(|last| Revocation::lapse_for(NOON.plus(last))));
     }
 }
-
-#[tokio::test]
-async fn that_of_a_session_is_kept_longer_if_a_caller_asks_for_it() {
-    let day = Duration::from_secs(24 * 60 * 60);
-    let node = Node::start().await;
-    let session = RevocationTarget::Session("lost".parse().unwrap());
-    let asked_for = RevocationRequest::new(session.clone()).with_keep_until(NOON.plus(90 * day));
-    for request in [session.clone().into(), session.into(), asked_for] {
-        node.sessions.revoke(vec![request]).await.unwrap();
-    }
-    let entries = node.log.read(None, Duration::ZERO).await.unwrap().entries;
-    assert_eq!(entries.len(), 2, "the second is known: {entries:?}");
-    assert_eq!(entries[1].lapses_at, Revocation::lapse_for(NOON.plus(90 * day)));
-}
