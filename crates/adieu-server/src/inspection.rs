@@ -5,7 +5,7 @@ use adieu::{
     revocation::RevokedBy,
     session::{RefreshToken, Rotated, SessionError, VerifiedToken},
     token::{
-        TokenError,
+        TokenError, Verifier,
         dangerous::{unverified_claims, unverified_header},
     },
 };
@@ -43,7 +43,7 @@ pub(crate) enum Verdict {
 pub(crate) enum Signature {
     Good,
     Wrong,
-    /// Another check failed first.
+    /// Another check failed first, or the key is not known.
     NotChecked,
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum Signature {
 pub(crate) enum SessionState {
     Live,
     Ended,
-    /// The token names no session, or the store cannot tell.
+    /// The token names no session of this server, or its signature is not good.
     None,
 }
 
@@ -68,15 +68,20 @@ pub(crate) async fn judge(token: &str, node: &Node) -> Result<Findings, SessionE
         Ok(VerifiedToken::Refresh(refresh)) => (Ok(()), Some(refresh)),
         Err(error) => (Err(error), None),
     };
-    let signature = signature(&outcome);
+    let signature = match outcome {
+        Ok(()) => Signature::Good,
+        Err(_) => signature(token, sessions.verifier()),
+    };
     let [header, claims] = [unverified_header(token).ok(), unverified_claims(token).ok()];
-    let id = claims.as_ref().and_then(|claims| claims.get("sid")?.as_str()).and_then(|id| SessionId::new(id).ok());
-    let session = match id {
-        Some(id) if signature == Signature::Good => match sessions.store().session(&id).await? {
+    let claim = |name| claims.as_ref().and_then(|claims| claims.get(name)?.as_str());
+    // The sessions of another issuer are not in the store.
+    let is_ours = signature == Signature::Good && claim("iss") == Some(sessions.issuer().as_str());
+    let session = match claim("sid").and_then(|id| SessionId::new(id).ok()).filter(|_| is_ours) {
+        Some(id) => match sessions.store().session(&id).await? {
             Some(_) => SessionState::Live,
             None => SessionState::Ended,
         },
-        _ => SessionState::None,
+        None => SessionState::None,
     };
     let (code, reason) = match (outcome, refresh) {
         (Err(refusal), _) => (Some(refusal.code()), Some(refusal.to_string())),
@@ -99,21 +104,23 @@ async fn refused_by_session(token: &RefreshToken, node: &Node) -> Result<Option<
     })
 }
 
-/// Returns the result of the signature check. Every later check implies a valid signature.
-fn signature(outcome: &Result<(), TokenError>) -> Signature {
-    match outcome {
-        Ok(())
-        | Err(
-            TokenError::WrongIssuer
-            | TokenError::WrongAudience
+/// Checks the signature of a token that was rejected. The reason alone does not tell: a token can be rejected as stale, or for its issuer,
+/// before its signature is checked.
+fn signature(token: &str, verifier: &Verifier) -> Signature {
+    match verifier.read_claims(token) {
+        Ok(_) => Signature::Good,
+        // The issuer of a token is read before its signature, to find the keys.
+        Err(TokenError::WrongIssuer | TokenError::MissingClaim("iss") | TokenError::InvalidClaim("iss")) => {
+            Signature::NotChecked
+        }
+        // Every other claim is read after it.
+        Err(
+            TokenError::WrongAudience
             | TokenError::UnknownType
             | TokenError::MissingClaim(_)
             | TokenError::InvalidClaim(_)
-            | TokenError::WrongTokenType { .. }
-            | TokenError::NotYetValid
-            | TokenError::Expired
-            | TokenError::Revoked(_)
-            | TokenError::Stale,
+            | TokenError::MissingSubject(_)
+            | TokenError::InvalidSubject(_),
         ) => Signature::Good,
         Err(TokenError::BadSignature) => Signature::Wrong,
         Err(_) => Signature::NotChecked,

@@ -10,6 +10,7 @@ use adieu_client::{KeyFollower, KeySource};
 use adieu_events::{Sender, Webhook};
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretSlice};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     aliases::AliasClaim,
@@ -19,6 +20,10 @@ use crate::{
 
 /// The algorithm assumed for a public key if the settings name none. Only RSA keys fit several.
 const USUAL: [Algorithm; 4] = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::RS256];
+
+/// The timeout for the keys of one issuer: longer than that of two requests, one of them for its metadata.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(21);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The decoders of all trusted issuers, and the followers of the keys that some of them publish.
 #[derive(Debug, Default)]
@@ -290,4 +295,19 @@ fn rules(issuer: &TrustedIssuer, settings: &Settings) -> anyhow::Result<Rules> {
         }
     }
     Ok(issuer.trusted_claims.iter().fold(rules, Rules::with_trusted_claim))
+}
+
+/// Waits until the keys of an issuer have been read once. The error says why they can't be read.
+pub(crate) async fn first_keys(keys: &KeyFollower) -> Result<(), String> {
+    let until = Instant::now() + KEYS_TIMEOUT;
+    while !keys.is_ready() {
+        if let Some(error) = keys.failure() {
+            return Err(adieu::Chain(&error).to_string());
+        }
+        if Instant::now() > until {
+            return Err("no answer".to_owned());
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
 }

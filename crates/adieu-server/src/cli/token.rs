@@ -4,8 +4,8 @@ mod inspect;
 
 use std::process::ExitCode;
 
-use adieu::{TokenId, session::SessionError, time::Timestamp};
-use anyhow::{anyhow, ensure};
+use adieu::{TokenId, session::SessionError, time::Timestamp, token::dangerous::unverified_claims};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
-    config::{MAX_SESSION, Settings},
+    config::{MAX_SESSION, Settings, redacted},
+    issuers::first_keys,
+    node::Node,
 };
 
 pub(super) type Arguments = OnStore<Command>;
@@ -70,6 +72,23 @@ fn given(token: Option<String>, settings: &Settings) -> anyhow::Result<String> {
     }
 }
 
+/// Waits for the keys with which a token may be signed: until they have been read, the token can't be verified.
+async fn keys_for(token: &str, node: &Node) -> anyhow::Result<()> {
+    let Ok(claims) = unverified_claims(token) else { return Ok(()) };
+    let (named, settings) = (claims.get("iss").and_then(|issuer| issuer.as_str()), node.settings.load());
+    for (issuer, keys) in node.trusted.load().key_followers() {
+        let may_sign = match named {
+            Some(named) => named == issuer.as_str(),
+            None => settings.trusted_issuer.iter().any(|it| it.accept_missing_issuer && it.name == issuer.as_str()),
+        };
+        if may_sign {
+            let read = first_keys(&keys).await;
+            read.map_err(|why| anyhow!("no keys of the issuer {issuer}: {}", redacted(&why)))?;
+        }
+    }
+    Ok(())
+}
+
 impl Revoke {
     async fn run(self, settings: &Settings) -> anyhow::Result<(String, serde_json::Value)> {
         audited(settings)?;
@@ -82,6 +101,7 @@ impl Revoke {
 
 async fn revoke_token(token: &str, settings: &Settings) -> anyhow::Result<(String, serde_json::Value)> {
     let node = open(settings).await?;
+    keys_for(token, &node).await.context("nothing was revoked")?;
     let ended = node.sessions.revoke_token(token).await.map_err(|error| match error {
         SessionError::InvalidToken(refusal) => anyhow!("nothing was revoked: {refusal}"),
         other => other.into(),

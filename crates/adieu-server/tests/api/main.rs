@@ -10,6 +10,7 @@ mod clients;
 mod concurrent_changes;
 mod console_clients;
 mod console_pages;
+mod console_token;
 mod cookies;
 mod documentation;
 mod events_of_another_issuer;

@@ -1,5 +1,8 @@
 //! `adieu token`.
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
 use crate::support::{Place, log_in, redact};
 
 #[tokio::test]
@@ -140,4 +143,84 @@ async fn one_token_is_revoked_by_its_id_alone() {
     let in_milliseconds = place.run(&["token", "revoke", "--id", "x", "--expires-at", "1795454366000"]).failed();
     assert!(in_milliseconds.ends_with("`exp` is in seconds since 1970"), "{in_milliseconds}");
     assert_eq!(place.run(&["token", "revoke", "--expires-at", "1000"]).status, 2);
+}
+
+const SECRET: &[u8] = b"a secret of at least 256 bits......";
+
+/// Serves the keys of another issuer, after a while.
+async fn serve_keys(keys: serde_json::Value) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let answer = async move || {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        keys.to_string()
+    };
+    let router = axum::Router::new().route("/jwks", axum::routing::get(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
+}
+
+/// Signs a token of the issuer `shop`, with the id of a session of its own.
+fn of_shop(header: &jsonwebtoken::Header, key: &jsonwebtoken::EncodingKey) -> String {
+    let now = adieu::time::Clock::now(&adieu::time::SystemClock).as_unix();
+    let claims = serde_json::json!({"iss": "shop", "sub": "jose", "aud": "api", "jti": "1", "sid": "theirs", "type": "access", "iat": now,
+        "exp": now + 600});
+    jsonwebtoken::encode(header, &claims, key).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_another_issuer_is_checked_with_the_keys_that_the_issuer_publishes() {
+    let place = Place::with_user("jose");
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let (pkcs8, x) = (pair.to_pkcs8v1().unwrap(), BASE64_URL_SAFE_NO_PAD.encode(pair.public_key()));
+    let keys = serde_json::json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "1", "x": x}]});
+    let settings = |url: &str| {
+        format!("[[trusted_issuer]]\nname = 'shop'\njwks_url = '{url}'\naudience = 'api'\naccept_generic_type = true")
+    };
+    place.write("adieu.toml", settings(&serve_keys(keys).await));
+    place.write("down.toml", settings("http://127.0.0.1:1/jwks"));
+    let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);
+    header.kid = Some("1".to_owned());
+    let token = of_shop(&header, &jsonwebtoken::EncodingKey::from_ed_der(pkcs8.as_ref()));
+    let signature = BASE64_URL_SAFE_NO_PAD.encode([7; 64]);
+    let forged = format!("{}.{signature}", token.rsplit_once('.').unwrap().0);
+    let inspect = |token: &str, config: &str| {
+        place.run_with(&["token", "inspect", "--json", "--config", config], token.as_bytes())
+    };
+    let revoke = |config: &str| place.run_with(&["token", "revoke", "--config", config], token.as_bytes());
+
+    let found = inspect(&token, "adieu.toml").succeeded().object();
+    assert_eq!((&found["signature"], &found["session"]), (&"good".into(), &"none".into()), "{found}");
+    assert_eq!(inspect(&forged, "adieu.toml").object()["signature"], "wrong");
+    for token in [&token, &forged] {
+        let without_keys = inspect(token, "down.toml");
+        assert_eq!((without_keys.status, &without_keys.object()["signature"]), (1, &"not_checked".into()));
+        assert!(without_keys.stderr.starts_with("warning: no keys of the issuer shop: "), "{}", without_keys.stderr);
+    }
+    let error = revoke("down.toml").failed();
+    assert!(error.starts_with("nothing was revoked: no keys of the issuer shop: "), "{error}");
+    revoke("adieu.toml").succeeded();
+    assert_eq!(inspect(&token, "adieu.toml").object()["code"], "token_revoked");
+}
+
+#[test]
+fn a_token_of_another_issuer_names_no_session_of_this_server() {
+    let place = Place::with_user("jose");
+    place.write("shop.secret", SECRET);
+    place.write(
+        "adieu.toml",
+        "[[trusted_issuer]]\nname = 'shop'\nsecret_file = 'shop.secret'\naudience = 'api'\naccept_generic_type = true",
+    );
+    let token = of_shop(&jsonwebtoken::Header::default(), &jsonwebtoken::EncodingKey::from_secret(SECRET));
+    let inspect = |token: &str| {
+        let found =
+            place.run_with(&["token", "inspect", "--json", "--config", "adieu.toml"], token.as_bytes()).object();
+        (found["verdict"].as_str().unwrap().to_owned(), found["signature"].clone(), found["session"].clone())
+    };
+    assert_eq!(inspect(&token), ("good".to_owned(), "good".into(), "none".into()));
+    // The issuer is read before the signature, to find the keys.
+    let [header, _, signature] = token.split('.').collect::<Vec<_>>().try_into().unwrap();
+    let claims = BASE64_URL_SAFE_NO_PAD.encode(r#"{"iss":"nobody"}"#);
+    let forged = inspect(&format!("{header}.{claims}.{signature}"));
+    assert_eq!(forged, ("refused".to_owned(), "not_checked".into(), "none".into()));
 }

@@ -10,7 +10,6 @@ use adieu::{
     token::{Decoder, KeySet, Rules},
 };
 use adieu_client::{KeyFollower, KeySource};
-use tokio::time::{Instant, sleep};
 
 use super::Check;
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
     deliveries::Receiver,
     exposure::exposed_on_the_network,
     high_water,
-    issuers::Trusted,
+    issuers::{Trusted, first_keys},
     listen::certificate_valid_until,
     relay,
     store::{self, Stores, check::check_quickly},
@@ -30,9 +29,6 @@ use crate::{
 
 /// How long before its end a certificate should have been renewed.
 const RENEWAL: Duration = Duration::from_secs(14 * 86_400);
-/// The timeout for the keys of one issuer: longer than that of two requests, one of them for its metadata.
-const KEYS_TIMEOUT: Duration = Duration::from_secs(21);
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Checks that the store can be opened, has the tables of this version, is not damaged, and did not go back. Returns the state
 /// of its log.
@@ -181,19 +177,4 @@ fn follow_node(settings: &Settings) -> anyhow::Result<Option<(String, Arc<KeyFol
     let source = KeySource::new(&keys)?.with_transport(transport);
     let follower = KeyFollower::start(decoder.into(), source)?;
     Ok(Some((redacted(&format!("the node {url}")), Arc::new(follower))))
-}
-
-/// Waits for the first answer.
-async fn first_keys(keys: &KeyFollower) -> Result<(), String> {
-    let until = Instant::now() + KEYS_TIMEOUT;
-    while !keys.is_ready() {
-        if let Some(error) = keys.failure() {
-            return Err(adieu::Chain(&error).to_string());
-        }
-        if Instant::now() > until {
-            return Err("no answer".to_owned());
-        }
-        sleep(POLL_INTERVAL).await;
-    }
-    Ok(())
 }

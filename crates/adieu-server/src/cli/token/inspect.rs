@@ -1,13 +1,19 @@
 //! `adieu token inspect`
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use adieu::time::Timestamp;
 use serde_json::Value;
 
-use super::super::{
-    on_store::open,
-    output::{Output, Reader, Table, written},
+use super::{
+    super::{
+        on_store::open,
+        output::{Output, Reader, Table, written},
+    },
+    keys_for,
 };
 use crate::{
     config::Settings,
@@ -16,6 +22,10 @@ use crate::{
 
 pub(super) async fn run(token: &str, settings: &Settings, mut output: Output) -> anyhow::Result<ExitCode> {
     let node = open(settings).await?;
+    if let Err(error) = keys_for(token, &node).await {
+        // Without standard error there is no place to report this.
+        let _told = writeln!(io::stderr(), "warning: {error}");
+    }
     let findings = judge(token, &node).await?;
     match output.reader() {
         Reader::Machine => output.object(&findings)?,
