@@ -232,6 +232,24 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
     insta::assert_snapshot!(refusals);
 }
 
+#[test]
+fn a_list_is_accepted_only_where_a_setting_is_one() {
+    for name in ["issuer", "audience", "data", "metrics_listen", "access_lifetime", "stale_policy", "follow", "store"] {
+        let refused = Start::new().file(&format!("{name} = [\"api\", \"web\"]")).load().unwrap_err();
+        assert!(refused.contains(name) && refused.contains("a list is not "), "{refused}");
+    }
+    let file = r#"
+        listen = ["127.0.0.1:1", "127.0.0.1:2"]
+        trusted_proxies = ["10.0.0.0/8", "::1/128"]
+        revocable_claims = ["tenant", "device"]
+        allowed_origins = ["https://a.example", "https://b.example"]
+        websocket_token = ["query", "protocol"]
+    "#;
+    let settings = Start::new().file(file).load().unwrap();
+    assert_eq!((settings.listen.len(), settings.trusted_proxies.len(), settings.revocable_claims.len()), (2, 2, 2));
+    assert_eq!((settings.allowed_origins.len(), settings.websocket_token.len()), (2, 2));
+}
+
 /// In the plain form and in that of Docker's links; each container gets both for each Service of its namespace.
 #[test]
 fn what_kubernetes_says_of_a_service_of_the_same_name_is_no_setting() {

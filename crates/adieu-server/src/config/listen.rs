@@ -52,6 +52,7 @@ impl Value for ListenAddress {
 
 impl Value for Vec<ListenAddress> {
     const WANTED: &'static str = r#"an address with a port, such as "127.0.0.1:8080" or "[::]:8080", or "unix:" and an absolute path, or a list of these"#;
+    const IS_LIST: bool = true;
 
     fn read(text: &str) -> Option<Self> {
         text.split(',').map(|address| ListenAddress::read(address.trim())).collect()
@@ -83,6 +84,7 @@ impl From<IpNet> for TrustedProxy {
 
 impl Value for Vec<TrustedProxy> {
     const WANTED: &'static str = r#"a list of networks or "unix:", such as ["10.0.0.0/8", "::1/128", "unix:"]"#;
+    const IS_LIST: bool = true;
 
     fn read(text: &str) -> Option<Self> {
         if text.is_empty() {

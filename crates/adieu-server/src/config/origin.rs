@@ -15,6 +15,7 @@ pub enum AllowedOrigin {
 
 impl Value for Vec<AllowedOrigin> {
     const WANTED: &'static str = r#"a list of origins as browsers write them, such as ["https://app.example", "http://localhost:5173"], or ["*"]"#;
+    const IS_LIST: bool = true;
 
     fn read(text: &str) -> Option<Self> {
         if text.is_empty() {

@@ -12,6 +12,9 @@ pub(super) trait Value: Sized {
     /// Completes the error "`"x"` is not …".
     const WANTED: &'static str;
 
+    /// Whether the value may be written as a list of texts.
+    const IS_LIST: bool = false;
+
     /// Whether errors must not repeat the value.
     const HOLDS_A_SECRET: bool = false;
 
@@ -22,20 +25,23 @@ pub(super) trait Value: Sized {
 /// Deserializes any [`Value`]. Numbers are read as text and lists with commas, so that one function parses values of
 /// the file and of the environment.
 pub(super) fn text<'de, D: Deserializer<'de>, V: Value>(deserializer: D) -> Result<V, D::Error> {
-    let text = deserializer.deserialize_any(TextVisitor)?;
+    let text = deserializer.deserialize_any(TextVisitor { wanted: V::WANTED, is_list: V::IS_LIST })?;
     V::read(&text).ok_or_else(|| match V::HOLDS_A_SECRET {
         true => de::Error::custom(format_args!("the value is not {}", V::WANTED)),
         false => de::Error::custom(format_args!("{text:?} is not {}", V::WANTED)),
     })
 }
 
-struct TextVisitor;
+struct TextVisitor {
+    wanted: &'static str,
+    is_list: bool,
+}
 
 impl<'de> Visitor<'de> for TextVisitor {
     type Value = String;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a text, a whole number or a list of texts")
+        formatter.write_str(self.wanted)
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
@@ -55,6 +61,9 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<String, A::Error> {
+        if !self.is_list {
+            return Err(de::Error::custom(format_args!("a list is not {}", self.wanted)));
+        }
         let mut texts = Vec::new();
         while let Some(text) = sequence.next_element::<String>()? {
             texts.push(text);
@@ -267,6 +276,7 @@ impl Deref for RevocableClaims {
 
 impl Value for RevocableClaims {
     const WANTED: &'static str = "a list of at most 4 claims: 1 to 128 visible ASCII characters each, and none of iss, sub, aud, exp, nbf, iat, jti, sid, type and fresh";
+    const IS_LIST: bool = true;
 
     fn read(text: &str) -> Option<Self> {
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
@@ -347,6 +357,7 @@ choice! {
 
 impl Value for Vec<WebSocketToken> {
     const WANTED: &'static str = r#"a list of "query" and "protocol""#;
+    const IS_LIST: bool = true;
 
     fn read(text: &str) -> Option<Self> {
         let names = text.split(',').map(str::trim).filter(|_| !text.is_empty());
