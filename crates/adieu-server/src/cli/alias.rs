@@ -30,23 +30,24 @@ pub(super) enum Command {
     /// Add an alias: events of the issuer that name a user by it end this subject too
     Add {
         /// The issuer of the user's tokens (`iss`), a `trusted_issuer` of the settings
-        #[arg(long, value_name = "ISSUER")]
+        #[arg(long, value_name = "ISSUER", allow_hyphen_values = true)]
         issuer: Issuer,
         /// The `sub` of the user's tokens
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         subject: Subject,
         /// email, phone_number, account, did or uri
         format: AliasKind,
         /// The e-mail address, phone number, `acct` URI, DID or URI
+        #[arg(allow_hyphen_values = true)]
         value: String,
     },
     /// List the aliases
     List {
         /// Only those of this issuer
-        #[arg(long, value_name = "ISSUER")]
+        #[arg(long, value_name = "ISSUER", allow_hyphen_values = true)]
         issuer: Option<Issuer>,
         /// Only those of this subject
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         subject: Option<Subject>,
         #[command(flatten)]
         alias: OneAlias,
@@ -54,10 +55,10 @@ pub(super) enum Command {
     /// Remove an alias of all subjects or of one, or all aliases of a subject
     Remove {
         /// The issuer of the user's tokens (`iss`)
-        #[arg(long, value_name = "ISSUER")]
+        #[arg(long, value_name = "ISSUER", allow_hyphen_values = true)]
         issuer: Issuer,
         /// The `sub` of the user's tokens
-        #[arg(long, value_name = "ID", required_unless_present = "format")]
+        #[arg(long, value_name = "ID", allow_hyphen_values = true, required_unless_present = "format")]
         subject: Option<Subject>,
         #[command(flatten)]
         alias: OneAlias,
@@ -70,6 +71,7 @@ pub(super) struct OneAlias {
     #[arg(requires = "value")]
     format: Option<AliasKind>,
     /// The e-mail address, phone number, `acct` URI, DID or URI
+    #[arg(allow_hyphen_values = true)]
     value: Option<String>,
 }
 

@@ -27,6 +27,7 @@ pub(super) enum Command {
     /// Add a client and print its secret, which is never shown again
     Add {
         /// The name of the client: letters, digits, `.`, `_` and `-`
+        #[arg(allow_hyphen_values = true)]
         name: ClientName,
         /// The actions that the client may use, comma-separated: follow the feed, revoke, introspect tokens, introspect access tokens only, or
         /// issue tokens that reset the passwords of users who are no administrators
@@ -52,6 +53,7 @@ pub(super) enum Command {
     /// Change the capabilities or the limits of a client; running servers apply them within a second
     Change {
         /// Its name
+        #[arg(allow_hyphen_values = true)]
         name: ClientName,
         /// The actions that the client may use from now on, comma-separated; without `revoke`, it has no limits either
         #[arg(long, value_delimiter = ',', value_name = "follow,revoke,introspect,introspect-access,reset-password")]
@@ -62,6 +64,7 @@ pub(super) enum Command {
     /// Give a client a new secret and print it; running servers reject the old one within a second
     RotateSecret {
         /// Its name
+        #[arg(allow_hyphen_values = true)]
         name: ClientName,
     },
     /// List the clients, without their secrets
@@ -69,6 +72,7 @@ pub(super) enum Command {
     /// Remove a client; running servers reject it within a second
     Remove {
         /// Its name
+        #[arg(allow_hyphen_values = true)]
         name: ClientName,
     },
 }

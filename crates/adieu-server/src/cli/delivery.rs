@@ -31,14 +31,16 @@ pub(super) enum Command {
     /// Send a receiver everything that is revoked now, from the beginning of the log
     Replay {
         /// The name of the receiver, as in the settings; client:NAME for a client
+        #[arg(allow_hyphen_values = true)]
         receiver: String,
     },
     /// Pass over the message that blocks a receiver, which never gets it
     Skip {
         /// The name of the receiver, as in the settings; client:NAME for a client
+        #[arg(allow_hyphen_values = true)]
         receiver: String,
         /// The id of the message, as `adieu delivery list` shows it: if another one blocks the receiver by now, nothing is skipped
-        #[arg(value_name = "MESSAGE")]
+        #[arg(value_name = "MESSAGE", allow_hyphen_values = true)]
         message_id: String,
     },
 }

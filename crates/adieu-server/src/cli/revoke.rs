@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     whose: Whose,
     /// The issuer of the tokens (`iss`) [default: this server]
-    #[arg(long, value_name = "ISSUER", conflicts_with_all = ["user", "everything"])]
+    #[arg(long, value_name = "ISSUER", allow_hyphen_values = true, conflicts_with_all = ["user", "everything"])]
     issuer: Option<Issuer>,
     /// Skip the confirmation
     #[arg(long)]
@@ -37,13 +37,13 @@ pub(super) struct Arguments {
 #[group(required = true, multiple = false)]
 struct Whose {
     /// Every token of this subject (`sub`) issued until now; it need not be a user of this server
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     subject: Option<Subject>,
     /// Every token of this user issued until now
-    #[arg(long, value_name = "NAME|ID")]
+    #[arg(long, value_name = "NAME|ID", allow_hyphen_values = true)]
     user: Option<String>,
     /// Every token issued until now that has this claim, one of `revocable_claims`, such as tenant=acme
-    #[arg(long, value_name = "NAME=VALUE", value_parser = claim)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = claim, allow_hyphen_values = true)]
     claim: Option<RevokedClaim>,
     /// Every token that the key with this `kid` has signed or ever will, for ever; one of this server is removed with `adieu key remove`
     #[arg(long, value_name = "KID", value_parser = key, allow_hyphen_values = true)]

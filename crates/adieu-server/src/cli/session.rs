@@ -30,7 +30,7 @@ pub(super) enum Command {
     /// List the sessions that have not ended, user by user, each user's oldest first
     List {
         /// Only the sessions of this user
-        #[arg(long, value_name = "NAME|ID")]
+        #[arg(long, value_name = "NAME|ID", allow_hyphen_values = true)]
         user: Option<String>,
     },
     /// End one session, or all of a user
@@ -41,9 +41,10 @@ pub(super) enum Command {
 #[group(required = true, multiple = false)]
 pub(super) struct Which {
     /// The id of the session, as in the list
+    #[arg(allow_hyphen_values = true)]
     session: Option<SessionId>,
     /// All sessions of this user
-    #[arg(long, value_name = "NAME|ID")]
+    #[arg(long, value_name = "NAME|ID", allow_hyphen_values = true)]
     user: Option<String>,
 }
 

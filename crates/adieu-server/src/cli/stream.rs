@@ -56,7 +56,7 @@ pub(super) enum Command {
         #[command(flatten)]
         at: TransmitterArguments,
         /// Only the stream with this id
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         stream: Option<String>,
     },
     /// Ask for a verification event, and wait until the server has accepted one. Status 1 if it has not
@@ -64,7 +64,7 @@ pub(super) enum Command {
         #[command(flatten)]
         at: TransmitterArguments,
         /// The id of the stream, if there are several
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         stream: Option<String>,
         /// How long to wait for the event, as the metrics at `metrics_listen` count it; "0s" does not wait
         #[arg(long, default_value = "30s", value_parser = parse_duration)]
@@ -75,7 +75,7 @@ pub(super) enum Command {
         #[command(flatten)]
         at: TransmitterArguments,
         /// The id of the stream
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         stream: String,
     },
     /// Delete a stream: its events no longer arrive
@@ -83,7 +83,7 @@ pub(super) enum Command {
         #[command(flatten)]
         at: TransmitterArguments,
         /// The id of the stream
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         stream: String,
     },
 }
@@ -91,7 +91,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct TransmitterArguments {
     /// The `trusted_issuer` of the settings. The URL of the transmitter is its `event_issuer`, or if it has none, its name
-    #[arg(long, value_name = "ISSUER")]
+    #[arg(long, value_name = "ISSUER", allow_hyphen_values = true)]
     issuer: Issuer,
     /// The file with the access token for the transmitter; /dev/stdin for standard input
     #[arg(long, value_name = "FILE")]

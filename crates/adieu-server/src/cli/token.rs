@@ -39,7 +39,7 @@ pub(super) struct Revoke {
     /// The token, which may have expired; without it or with `-`, it is read from standard input
     token: Option<String>,
     /// Revoke the token with this id (`jti`) instead; it need not exist yet
-    #[arg(long, value_name = "JTI", conflicts_with = "token")]
+    #[arg(long, value_name = "JTI", allow_hyphen_values = true, conflicts_with = "token")]
     id: Option<TokenId>,
     /// The `exp` of that token, in seconds since 1970: the revocation is kept until then. Optional
     #[arg(long, value_name = "EXP", requires = "id")]

@@ -36,6 +36,7 @@ pub(super) enum Command {
         name: String,
         /// Add an administrator
         #[arg(long)]
+        #[arg(allow_hyphen_values = true)]
         admin: bool,
         #[command(flatten)]
         password: PasswordSource,
@@ -70,6 +71,7 @@ pub(super) enum Command {
         id: String,
     },
     /// Delete a user, and end the user's sessions
+        #[arg(allow_hyphen_values = true)]
     Delete {
         #[command(flatten)]
         who: Who,
@@ -102,7 +104,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Who {
     /// The name or id of the user
-    #[arg(value_name = "NAME|ID")]
+    #[arg(value_name = "NAME|ID", allow_hyphen_values = true)]
     user: String,
 }
 

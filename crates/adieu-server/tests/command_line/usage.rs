@@ -182,3 +182,44 @@ fn a_password_is_no_argument_and_in_no_error() {
     let failed = Place::finish(command, b"").failed();
     assert!(failed.contains("jwks_url") && !failed.contains("s3cret"), "{failed}");
 }
+
+#[test]
+fn a_name_or_an_id_may_begin_with_a_hyphen() {
+    let place = Place::with_user("-x");
+    let config = "[[trusted_issuer]]\nname = '-shop'\nsecret_file = 'secret'\naudience = 'api'";
+    place.write("adieu.toml", config);
+    place.write("secret", "a secret of at least 256 bits......");
+    for arguments in [
+        &["user", "disable", "-x"][..],
+        &["user", "enable", "-x"],
+        &["user", "list", "--name", "-x"],
+        &["session", "list", "--user", "-x"],
+        &["session", "end", "--user", "-x"],
+        &["revoke", "--user", "-x", "--yes"],
+        &["revoke", "--subject", "-abc", "--yes"],
+        &["revoke", "--subject", "-abc", "--issuer", "-shop", "--yes"],
+        &["token", "revoke", "--id", "-abc"],
+        &["client", "add", "-gate", "--capabilities", "follow"],
+        &["client", "change", "-gate", "--capabilities", "revoke"],
+        &["client", "rotate-secret", "-gate"],
+        &["client", "remove", "-gate"],
+        &["alias", "add", "--issuer", "-shop", "--subject", "-abc", "account", "acct:a@shop.example"],
+        &["alias", "list", "--issuer", "-shop", "--subject", "-abc"],
+        &["alias", "remove", "--issuer", "-shop", "--subject", "-abc"],
+    ] {
+        place.run(&[arguments, &["--config", "adieu.toml"]].concat()).succeeded();
+    }
+    // There is none, which is another failure than a wrong usage.
+    for arguments in [
+        &["session", "end", "-abc"][..],
+        &["user", "revoke-invite", "-abc"],
+        &["delivery", "replay", "-abc"],
+        &["delivery", "skip", "-abc", "-def"],
+        &["revoke", "--claim", "-tenant=acme", "--yes"],
+        &["stream", "delete", "--issuer", "-shop", "--stream", "-abc"],
+    ] {
+        place.run(&[arguments, &["--config", "adieu.toml"]].concat()).failed();
+    }
+    // An option that exists is none the less an option.
+    place.run(&["user", "disable", "--json", "-x"]).succeeded().object();
+}

@@ -24,7 +24,7 @@ const HASH: &str = "password_hash";
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Conditions {
     /// Only users whose name contains this; ASCII letters match in either case
-    #[arg(long, value_name = "PART", value_parser = name_part)]
+    #[arg(long, value_name = "PART", value_parser = name_part, allow_hyphen_values = true)]
     name: Option<NamePart>,
     /// Only administrators, or with `=false` only others
     #[arg(long, value_name = "BOOLEAN", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
