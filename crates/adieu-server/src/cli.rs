@@ -476,7 +476,7 @@ fn banner(addresses: &[ListenAddress], settings: &Settings) -> String {
     match settings.registration() {
         Registration::Open => text += &format!("register: {}\n", curl("/register")),
         Registration::Invite => text += "registration needs an invitation: adieu user invite\n",
-        Registration::Closed => text += "registration is closed; add a user with: adieu user add\n",
+        Registration::Closed => text += "registration is closed; add a user with: adieu user add NAME\n",
     }
     text + &format!("log in:   {}\n", curl("/login"))
 }

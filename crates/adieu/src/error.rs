@@ -82,8 +82,8 @@ pub enum KeyError {
     },
     /// The text is a PEM block with another label.
     #[error(
-        "the PEM block must be `{expected}`, not another kind; `openssl pkcs8 -topk8 -nocrypt` or `openssl pkey -pubout` \
-         converts it"
+        "the PEM block must be `{expected}`, not another kind; `openssl pkcs8 -topk8 -nocrypt`, `openssl pkey -pubout` or, for a \
+         certificate, `openssl x509 -pubkey -noout` converts it"
     )]
     WrongPemLabel {
         /// The expected label.

@@ -93,7 +93,8 @@ pub(super) enum Command {
     ///
     /// Each line is one user: a JSON object, or comma-separated values with a header line. `username` and
     /// `password_hash` (or `password`, or `hash`) are required: a hash of argon2, bcrypt, PBKDF2 or scrypt as Werkzeug,
-    /// Django and passlib write it, never a password. `is_admin` and `disabled` are optional; other fields are ignored.
+    /// Django and passlib write it, never a password. `is_admin`, `disabled` and `must_change_password` are optional; other
+    /// fields are ignored.
     /// Exports of Django, Keycloak, Firebase and Auth0 are read as they are; see --format.
     ///
     /// Every row is checked first. If one is invalid, or its name is taken, it is reported by its line and no user is

@@ -494,3 +494,16 @@ async fn the_last_revocations_come_first_and_a_search_finds_all() {
     assert_eq!(shown("?find=token-1").await, (100..200).collect::<Vec<_>>());
     assert_eq!(shown("?find=token-999").await, Vec::<u32>::new());
 }
+
+#[tokio::test]
+async fn a_receiver_that_is_not_there_is_not_called_a_session() {
+    let app = TestApp::start().await.with_admin("boss").await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let csrf = ("csrf_token", boss.cookie("__Host-csrf_access_token"));
+    for (action, form) in [("replay", &[("receiver", "x")][..]), ("skip", &[("receiver", "x"), ("message_id", "x")])] {
+        let response = boss.post(&format!("/console/deliveries/{action}"), &[form, &[csrf]].concat(), &[]).await;
+        assert_eq!(response.status(), 404);
+        let page = response.text().await.unwrap();
+        assert!(page.contains("There is nothing here.") && !page.contains("already ended"), "{action}: {page}");
+    }
+}

@@ -356,3 +356,19 @@ async fn the_form_asks_for_an_invitation_where_one_is_needed() {
     assert_eq!(browser.post("/account/register", &form, &[]).await.status(), 200);
     Browser::logged_in(&app, "ana").await;
 }
+
+#[tokio::test]
+async fn a_password_that_is_too_long_is_not_said_to_be_too_short() {
+    let app = TestApp::start().await;
+    for (password, told) in [("x".repeat(1025), "at most 1024 bytes"), (String::new(), "at least 1 characters")] {
+        let form = [("username", "jose"), ("password", &*password), ("invite", "")];
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let client = Browser::new(&app).client;
+        let request = client.post(app.url("/account/register")).header("accept", "text/html").body(body);
+        let response = request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+        assert_eq!(response.status(), 400);
+        let page = response.text().await.unwrap();
+        let texts = ["at most 1024 bytes", "at least 1 characters"].into_iter().filter(|text| page.contains(text));
+        assert_eq!(texts.collect::<Vec<_>>(), [told], "{page}");
+    }
+}

@@ -16,6 +16,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::{
@@ -32,7 +33,7 @@ use crate::{
     config::Registration,
     error::ApiError,
     input,
-    pages::{AccountPage, Area, Entry, EntryPage, Events, Form, Page, ResumePage, SessionRow},
+    pages::{AccountPage, Area, Entry, EntryPage, Events, Form, Messages, Page, ResumePage, SessionRow},
     text::{Password, Username},
 };
 
@@ -127,10 +128,7 @@ async fn register(
             ApiError::BadRequest("Not a valid username.".into())
         })?;
         username.as_str().clone_into(&mut given);
-        let password = Password::chosen(password.into(), minimum).map_err(|error| {
-            wrong = Some((t.password_length)(minimum));
-            ApiError::BadRequest(error.to_string().into())
-        })?;
+        let password = chosen_password(password.into(), minimum, t, &mut wrong)?;
         let invite = form.text("invite")?;
         pages.api.register(username, &password, Some(invite.into()), &client).await
     };
@@ -167,10 +165,7 @@ async fn replace_password(
         let username = form.username()?;
         username.as_str().clone_into(&mut given);
         let (current, chosen) = (form.password()?, form.text("new_password")?);
-        let chosen = Password::chosen(chosen.into(), minimum).map_err(|error| {
-            wrong = Some((t.password_length)(minimum));
-            ApiError::BadRequest(error.to_string().into())
-        })?;
+        let chosen = chosen_password(chosen.into(), minimum, t, &mut wrong)?;
         pages.api.replace_password(&username, &current, &chosen, &client).await?;
         pages.log_in(&username, &chosen, &client, auth).await
     };
@@ -310,16 +305,29 @@ async fn change_password(
     let mut wrong = None;
     let changed = async {
         let (current, chosen) = (form.password()?, form.text("new_password")?);
-        let chosen = Password::chosen(chosen.into(), minimum).map_err(|error| {
-            wrong = Some((visit.language.messages().password_length)(minimum));
-            ApiError::BadRequest(error.to_string().into())
-        })?;
+        let chosen = chosen_password(chosen.into(), minimum, visit.language.messages(), &mut wrong)?;
         pages.api.change_password(&token, &current, &chosen, &client).await
     };
     match changed.await {
         Ok(()) => visit.done(SetCookies::default(), "/account?password", json!({"message": "Password changed."})),
         Err(error) => pages.account_with(&visit, &token, error, Form::Password, wrong).await,
     }
+}
+
+/// Checks a password to be stored. If it can't be one, `wrong` is what the page says of it.
+fn chosen_password(
+    typed: SecretString,
+    minimum: usize,
+    t: &Messages,
+    wrong: &mut Option<String>,
+) -> Result<Password, ApiError> {
+    Password::chosen(typed.clone(), minimum).map_err(|error| {
+        *wrong = Some(match Password::typed(typed) {
+            Ok(_) => (t.password_length)(minimum),
+            Err(_) => t.bad_password.to_owned(),
+        });
+        ApiError::BadRequest(error.to_string().into())
+    })
 }
 
 /// `GET /account/events`: the stream of `/sessions/events`, for the `EventSource` of browsers.

@@ -189,6 +189,7 @@ impl Refusal {
             Self::Other(error) => {
                 let text = match &error {
                     ApiError::Conflict(_) => t.console.not_yourself.to_owned(),
+                    ApiError::NotFound => t.console.nothing_here.to_owned(),
                     error => problem(error, t),
                 };
                 (error, text)

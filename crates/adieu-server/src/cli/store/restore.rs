@@ -54,11 +54,16 @@ impl Arguments {
                 file.display()
             );
         }
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let new_folders: Vec<_> = store.ancestors().skip(1).take_while(is_missing).collect();
         prepare_folder(&store)?;
         let restored = beside(&store, "restored");
         let outcome = self.restore(&settings, &restored, &store).await;
         if outcome.is_err() {
             let _ = fs::remove_file(&restored);
+            for folder in new_folders {
+                let _ = fs::remove_dir(folder);
+            }
         }
         let manifest = outcome?;
         // The store is in place now. The next start would also do the rest.
