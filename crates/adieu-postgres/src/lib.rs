@@ -174,18 +174,14 @@ impl PostgresBuilder {
         Postgres::start(address, connected).await
     }
 
-    /// Like [`PostgresBuilder::connect`], but changes nothing: returns `None` if the tables are missing or are those of an
-    /// older version.
+    /// Returns whether the database has the tables of this version, without migrating it; `None` if there is no store yet.
     ///
     /// # Errors
     /// As [`Postgres::connect`].
     #[doc(hidden)]
-    pub async fn connect_if_current(self, url: &str) -> Result<Option<Postgres>, Error> {
+    pub async fn is_current(self, url: &str) -> Result<Option<bool>, Error> {
         let (address, mut connected) = self.reach(url).await?;
-        match schema::is_current(&mut connected.connection, Place(address.shown())).await? {
-            true => Postgres::start(address, connected).await.map(Some),
-            false => Ok(None),
-        }
+        schema::is_current(&mut connected.connection, Place(address.shown())).await
     }
 
     async fn reach(self, url: &str) -> Result<(Arc<Address>, Marked), Error> {

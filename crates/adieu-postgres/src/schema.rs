@@ -34,7 +34,7 @@ impl Place<'_> {
 /// Creates or migrates the tables. Several nodes may do so at the same time.
 pub(super) async fn migrate(connection: &mut PgConnection, place: Place<'_>) -> Result<(), Error> {
     // Usually there is nothing to migrate, which needs no lock: another node may hold it for long.
-    if is_current(connection, place).await? {
+    if is_current(connection, place).await? == Some(true) {
         return Ok(());
     }
     begin(connection).await?;
@@ -54,11 +54,11 @@ pub(super) async fn migrate(connection: &mut PgConnection, place: Place<'_>) -> 
     execute(connection, "COMMIT").await
 }
 
-/// Returns whether the tables are those of this version.
-pub(super) async fn is_current(connection: &mut PgConnection, place: Place<'_>) -> Result<bool, Error> {
+/// Returns whether the tables are those of this version; `None` if there are none.
+pub(super) async fn is_current(connection: &mut PgConnection, place: Place<'_>) -> Result<Option<bool>, Error> {
     match identify(connection, place).await? {
-        Some(version) => is_last(version, OURSELVES, MIGRATIONS, place),
-        None => Ok(false),
+        Some(version) => is_last(version, OURSELVES, MIGRATIONS, place).map(Some),
+        None => Ok(None),
     }
 }
 

@@ -26,6 +26,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
+pub(crate) use invite::MAX_INVITES;
 pub use invite::{MAX_VALID_FOR as MAX_INVITE_VALID_FOR, VALID_FOR as INVITE_VALID_FOR};
 use last_login::LastLogins;
 pub use last_login::RecordingLogins;

@@ -80,19 +80,7 @@ impl Stores {
     /// # Errors
     /// Fails if an engine can't be used.
     pub async fn open_unchanged(settings: &Settings) -> anyhow::Result<Option<Self>> {
-        let address = address(settings);
-        let is_current = async || match &address {
-            StoreAddress::Sqlite(file) => Ok(Sqlite::is_current(file).await? == Some(true)),
-            StoreAddress::Postgres(url) => {
-                let builder = Self::postgres(settings.allow_weaker_durability);
-                Ok(builder.connect_if_current(url.expose()).await?.is_some())
-            }
-        };
-        if !is_current().await.map_err(|error: Error| anyhow::Error::new(error).context(cannot_open(&address)))? {
-            return Ok(None);
-        }
-        let stores = Self::open_while_checking(settings).await?;
-        stores.checked(&address).await?;
+        let Some(stores) = Self::open_unmigrated(settings).await? else { return Ok(None) };
         let is_migrated = match &stores.main {
             Main::Sqlite(store) => {
                 accounts::is_migrated(store).await?
@@ -108,6 +96,20 @@ impl Stores {
             }
         };
         Ok(is_migrated.then_some(stores))
+    }
+
+    /// Like [`Stores::open_unchanged`], but the tables that the server adds may be of an older version.
+    ///
+    /// # Errors
+    /// Fails if an engine can't be used.
+    pub async fn open_unmigrated(settings: &Settings) -> anyhow::Result<Option<Self>> {
+        let address = address(settings);
+        if is_current(&address, settings.allow_weaker_durability).await? != Some(true) {
+            return Ok(None);
+        }
+        let stores = Self::open_while_checking(settings).await?;
+        stores.checked(&address).await?;
+        Ok(Some(stores))
     }
 
     fn postgres(allow_weaker_durability: bool) -> PostgresBuilder {
@@ -134,13 +136,7 @@ impl Stores {
             }
         };
         let revocations = match revocations {
-            Some(RedisAddress(url)) => {
-                let builder = match allow_weaker_durability {
-                    true => Redis::builder(url.expose()).allow_weaker_durability(),
-                    false => Redis::builder(url.expose()),
-                };
-                Some(builder.connect().await.with_context(|| format!("cannot open {url}"))?)
-            }
+            Some(address) => Some(connect(address, allow_weaker_durability).await?),
             None => None,
         };
         Ok(Self { main, revocations, appends: AppendMetrics::default() })
@@ -272,10 +268,38 @@ impl Stores {
     }
 }
 
+/// Checks that the engine for revocations can be used, if it is a separate one.
+///
+/// # Errors
+/// Fails if it can't.
+pub(crate) async fn reach_revocations(settings: &Settings) -> anyhow::Result<()> {
+    match &settings.revocations {
+        Some(address) => connect(address, settings.allow_weaker_durability).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+async fn connect(RedisAddress(url): &RedisAddress, allow_weaker_durability: bool) -> anyhow::Result<Redis> {
+    let builder = match allow_weaker_durability {
+        true => Redis::builder(url.expose()).allow_weaker_durability(),
+        false => Redis::builder(url.expose()),
+    };
+    builder.connect().await.with_context(|| format!("cannot open {url}"))
+}
+
 /// Returns the address of the store.
 #[must_use]
 pub fn address(settings: &Settings) -> StoreAddress {
     settings.store.clone().unwrap_or_else(|| StoreAddress::Sqlite(settings.data.join(FILE)))
+}
+
+/// Returns whether the tables of the engine in a store are those of this version; `None` if there is no store.
+pub(crate) async fn is_current(address: &StoreAddress, allow_weaker_durability: bool) -> anyhow::Result<Option<bool>> {
+    let is_current = match address {
+        StoreAddress::Sqlite(file) => Sqlite::is_current(file).await,
+        StoreAddress::Postgres(url) => Stores::postgres(allow_weaker_durability).is_current(url.expose()).await,
+    };
+    is_current.with_context(|| cannot_open(address))
 }
 
 /// Returns the file of the store, if the store is a file.

@@ -146,9 +146,13 @@ impl Sqlite {
     #[doc(hidden)]
     pub async fn is_current(path: impl AsRef<Path>) -> Result<Option<bool>, Error> {
         let path = path.as_ref().to_owned();
-        let state =
-            tokio::task::spawn_blocking(move || schema::identify(&path)).await.map_err(Error::unavailable)??;
-        Ok((state != State::New).then_some(state == State::Current))
+        let version = move || match schema::identify(&path)? {
+            State::New => Ok(None),
+            // Or only without a write-ahead log, as a copy that SQLite has made.
+            State::Older => Ok(Some(!schema::is_outdated(&path)?)),
+            State::Current => Ok(Some(true)),
+        };
+        tokio::task::spawn_blocking(version).await.map_err(Error::unavailable)?
     }
 
     fn open_blocking(path: PathBuf) -> Result<Self, Error> {

@@ -22,7 +22,7 @@ pub const VALID_FOR: Duration = Duration::from_secs(7 * 86_400);
 pub const MAX_VALID_FOR: Duration = Duration::from_secs(90 * 86_400);
 
 /// The maximum number of invitations that are valid at the same time.
-const MAX_INVITES: usize = 1_000;
+pub(crate) const MAX_INVITES: usize = 1_000;
 
 impl Accounts {
     /// Makes an invitation that is valid for this time. Returns it with its code.

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    on_store::{OnStore, audited, open_stores},
+    on_store::{OnStore, audited, open_stores, open_to_read},
     output::{Output, Reader, Table, counted_as, written},
 };
 use crate::{
@@ -104,7 +104,7 @@ impl Arguments {
             }
             Command::List { issuer, subject, alias } => {
                 let filter = AliasFilter { issuer, subject, alias: alias.read()? };
-                list(&*open_stores(&settings).await?.aliases(), &filter, &mut output).await?;
+                list(&*open_to_read(&settings).await?.aliases(), &filter, &mut output).await?;
             }
             Command::Remove { issuer, subject, alias } => {
                 audited(&settings)?;

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    on_store::{OnStore, audited, open_stores, require_unless},
+    on_store::{OnStore, audited, open_stores, open_to_read, require_unless},
     output::{Output, Reader, Table, written},
 };
 use crate::{
@@ -131,7 +131,7 @@ impl Arguments {
                 if let Some(to) = &client.backchannel_logout {
                     check_backchannel_logout(to).context("--backchannel-logout-uri")?;
                 }
-                require_unless(create, &settings)?;
+                require_unless(create, &settings).await?;
                 client_changes::add(&Stores::open(&settings).await?, &client, Operator::default()).await?;
                 let sentence = format!("added the client {name}, which {}; its secret:", gets(&client));
                 with_secret(&mut output, &sentence, object(&client, &settings), &secret)?;
@@ -139,7 +139,7 @@ impl Arguments {
             Command::List => {
                 let mut table =
                     Table::new(["NAME", "CAPABILITIES", "QUOTA", "HORIZON", "CREATED", "BACK-CHANNEL LOGOUT"]);
-                for client in open_stores(&settings).await?.clients().clients().await? {
+                for client in open_to_read(&settings).await?.clients().clients().await? {
                     match output.reader() {
                         Reader::Machine => output.object(&object(&client, &settings))?,
                         Reader::Person => {

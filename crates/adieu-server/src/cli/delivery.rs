@@ -11,7 +11,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{
-    on_store::{OnStore, audited, open_stores},
+    on_store::{OnStore, audited, open_stores, open_to_read},
     output::{Output, Reader, Table, written},
 };
 use crate::{
@@ -50,7 +50,7 @@ impl Arguments {
         let settings = self.common.settings()?;
         let mut output = self.common.output();
         match self.command {
-            Command::List => list(&open_stores(&settings).await?, &mut output).await?,
+            Command::List => list(&open_to_read(&settings).await?, &mut output).await?,
             Command::Replay { receiver } => {
                 audited(&settings)?;
                 let store = open_stores(&settings).await?.deliveries();

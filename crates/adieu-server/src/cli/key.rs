@@ -12,7 +12,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{
-    on_store::{OnStore, audited, open, open_stores},
+    on_store::{OnStore, audited, open, open_stores, open_to_read},
     output::{Output, Reader, Table, written},
 };
 use crate::{
@@ -52,7 +52,10 @@ impl Arguments {
         if !matches!(self.command, Command::List) {
             audited(&settings)?;
         }
-        let stores = open_stores(&settings).await?;
+        let stores = match self.command {
+            Command::List => open_to_read(&settings).await?,
+            _ => open_stores(&settings).await?,
+        };
         let store = stores.core();
         let now = SystemClock.now();
         let mut output = self.common.output();

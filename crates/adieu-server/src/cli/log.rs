@@ -12,7 +12,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{
-    on_store::{OnStore, audited, open_restored, open_stores},
+    on_store::{OnStore, audited, open_restored, open_stores, open_to_read},
     output::{Reader, Table, written},
 };
 use crate::{
@@ -42,7 +42,7 @@ impl Arguments {
     }
 
     async fn status(&self, settings: &Settings) -> anyhow::Result<()> {
-        let stores = open_stores(settings).await?;
+        let stores = open_to_read(settings).await?;
         let store = stores.core();
         // First the mark, then the log, which other processes may be appending to.
         let file = high_water::file(settings);

@@ -12,7 +12,7 @@ use super::output::{Output, Reader};
 use crate::{
     accounts::{self, Account, AccountStore},
     audit::{Trail, Via},
-    config::{Flags, Settings, StoreAddress},
+    config::{Flags, Settings},
     error::ApiError,
     logging,
     node::Node,
@@ -76,13 +76,24 @@ pub(super) fn audited(settings: &Settings) -> anyhow::Result<()> {
 
 /// Opens a store without reading its revocations, for a command that only needs the engines.
 pub(super) async fn open_stores(settings: &Settings) -> anyhow::Result<Stores> {
-    require(settings)?;
+    require(settings).await?;
     Stores::open(settings).await
+}
+
+/// Opens a store for a command that only reads: migrates nothing.
+pub(super) async fn open_to_read(settings: &Settings) -> anyhow::Result<Stores> {
+    require(settings).await?;
+    Stores::open_unchanged(settings).await?.with_context(|| is_older(settings))
+}
+
+/// Returns the sentence about a store of an older version.
+pub(super) fn is_older(settings: &Settings) -> String {
+    format!("{} is of an older version; back it up, then `adieu serve` migrates it", store::address(settings))
 }
 
 /// Opens a store with all that is needed to end sessions in it.
 pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
-    require(settings)?;
+    require(settings).await?;
     let node = Node::open_for_command(settings).await?;
     if node.core.restored_at().is_some() {
         // Without standard error there is no place to report this.
@@ -97,37 +108,32 @@ pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
 
 /// Like [`open`], for a command about a restored store, which reports that itself.
 pub(super) async fn open_restored(settings: &Settings) -> anyhow::Result<Node> {
-    require(settings)?;
+    require(settings).await?;
     Node::open_for_command(settings).await
 }
 
 /// Checks that the store exists, unless it may be created.
-pub(super) fn require_unless(create: bool, settings: &Settings) -> anyhow::Result<()> {
+pub(super) async fn require_unless(create: bool, settings: &Settings) -> anyhow::Result<()> {
     if create {
         return Ok(());
     }
-    require(settings).map_err(|error| anyhow::anyhow!("{error}, and so does --create"))
+    require(settings).await.map_err(|error| anyhow::anyhow!("{error}, and so does --create"))
 }
 
 /// Checks that the store exists. A mistyped folder must not look like a store without users, or become one.
-fn require(settings: &Settings) -> anyhow::Result<()> {
-    let address = store::address(settings);
-    match exists(&address)? {
+pub(super) async fn require(settings: &Settings) -> anyhow::Result<()> {
+    match exists(settings).await? {
         true => Ok(()),
-        false if settings.store.is_some() => bail!("no store in {address}; `adieu serve` makes one"),
+        false if settings.store.is_some() => {
+            bail!("no store in {}; `adieu serve` makes one", store::address(settings))
+        }
         false => bail!("no store in {}; `adieu serve` makes one", settings.data.display()),
     }
 }
 
-/// Returns whether the store exists. A server's store is assumed to exist: its name is less easily mistyped than a
-/// folder's.
-pub(super) fn exists(address: &StoreAddress) -> anyhow::Result<bool> {
-    let StoreAddress::Sqlite(file) = address else { return Ok(true) };
-    match std::fs::metadata(file) {
-        Ok(metadata) => Ok(metadata.len() > 0),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot open {}", file.display())),
-    }
+/// Returns whether the store exists.
+pub(super) async fn exists(settings: &Settings) -> anyhow::Result<bool> {
+    Ok(store::is_current(&store::address(settings), settings.allow_weaker_durability).await?.is_some())
 }
 
 /// Returns the account with this id or name; see [`accounts::find`].

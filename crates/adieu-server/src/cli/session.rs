@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    on_store::{OnStore, audited, find, open, open_stores},
+    on_store::{OnStore, audited, find, open, open_to_read},
     output::{Output, Reader, Table, counted, written},
 };
 use crate::{
@@ -53,7 +53,7 @@ impl Arguments {
         let settings = self.common.settings()?;
         let mut output = self.common.output();
         match self.command {
-            Command::List { user } => list(&open_stores(&settings).await?, user, &mut output).await?,
+            Command::List { user } => list(&open_to_read(&settings).await?, user, &mut output).await?,
             Command::End(which) => {
                 audited(&settings)?;
                 let node = open(&settings).await?;

@@ -5,17 +5,20 @@ mod list;
 
 use std::{process::ExitCode, time::Duration};
 
+use adieu::time::{Clock as _, SystemClock};
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    on_store::{OnStore, audited, find, open, open_stores, plain},
+    on_store::{OnStore, audited, find, open, open_to_read, plain},
     output::{Output, Reader, Table, written},
     prompt::{PasswordSource, confirm, phrase},
 };
 use crate::{
-    accounts::{Account, Invite, LastAdmin, MAX_INVITE_VALID_FOR, NextLogin, RESET_VALID_FOR, Role, Whose},
+    accounts::{
+        Account, Invite, LastAdmin, MAX_INVITE_VALID_FOR, MAX_INVITES, NextLogin, RESET_VALID_FOR, Role, Whose,
+    },
     audit::{Entry, Event},
     config::parse_duration,
     error::ApiError,
@@ -33,10 +36,10 @@ pub(super) enum Command {
     /// Add a user; creates the store if there is none
     Add {
         /// The name for logging in
+        #[arg(allow_hyphen_values = true)]
         name: String,
         /// Add an administrator
         #[arg(long)]
-        #[arg(allow_hyphen_values = true)]
         admin: bool,
         #[command(flatten)]
         password: PasswordSource,
@@ -68,10 +71,10 @@ pub(super) enum Command {
     /// Revoke an invitation
     RevokeInvite {
         /// The id of the invitation
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
     /// Delete a user, and end the user's sessions
-        #[arg(allow_hyphen_values = true)]
     Delete {
         #[command(flatten)]
         who: Who,
@@ -116,9 +119,9 @@ impl Arguments {
         match self.command {
             Command::Import(arguments) => return arguments.run(&settings, output).await,
             Command::List(conditions) => {
-                conditions.list(&*open_stores(&settings).await?.accounts(), &mut output).await?;
+                conditions.list(&*open_to_read(&settings).await?.accounts(), &mut output).await?;
             }
-            Command::Export(export) => export.run(&*open_stores(&settings).await?.accounts(), &mut output).await?,
+            Command::Export(export) => export.run(&*open_to_read(&settings).await?.accounts(), &mut output).await?,
             Command::Add { name, admin, password } => {
                 audited(&settings)?;
                 let username =
@@ -194,7 +197,8 @@ impl Arguments {
                 output.result(&code, &object)?;
             }
             Command::Invites => {
-                let invites = open(&settings).await?.accounts.invites().await?;
+                let accounts = open_to_read(&settings).await?.accounts();
+                let invites = accounts.invites(SystemClock.now(), MAX_INVITES).await?;
                 let mut table = Table::new(["ID", "CREATED", "EXPIRES"]);
                 for Invite { id, created_at, expires_at, .. } in invites {
                     match output.reader() {

@@ -11,6 +11,7 @@ mod import;
 mod keys_and_completions;
 mod keys_while_servers_run;
 mod log;
+mod older_stores;
 mod on_a_terminal;
 mod printing;
 mod revocations_by_key_and_claim;

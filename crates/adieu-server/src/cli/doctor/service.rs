@@ -14,7 +14,7 @@ use adieu_client::{KeyFollower, KeySource};
 use super::Check;
 use crate::{
     cli::{
-        on_store::exists,
+        on_store::{exists, is_older},
         output::{counted, written},
     },
     config::{ListenAddress, Settings, TrustedProxy, redacted},
@@ -35,12 +35,13 @@ const RENEWAL: Duration = Duration::from_secs(14 * 86_400);
 pub(super) async fn store(settings: &Settings, mut check: Check<'_>) -> Option<LogState> {
     let address = store::address(settings);
     let examine = async {
-        if !exists(&address)? {
+        store::reach_revocations(settings).await?;
+        if !exists(settings).await? {
             check.warn(format!("there is none yet in {address}; `adieu serve` creates it"));
             return anyhow::Ok(None);
         }
         let Some(stores) = Stores::open_unchanged(settings).await? else {
-            check.warn(format!("{address} is of an older version; back it up, then `adieu serve` migrates it"));
+            check.warn(is_older(settings));
             return Ok(None);
         };
         let found = check_quickly(&stores, &high_water::file(settings)).await?;

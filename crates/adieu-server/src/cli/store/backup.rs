@@ -13,10 +13,10 @@ use serde_json::json;
 
 use crate::{
     audit::{Entry, Event},
-    cli::on_store::{Common, audited, open_stores},
+    cli::on_store::{Common, audited, require},
     config::Settings,
     store::{
-        Stores,
+        self, Stores,
         backup::{self, Manifest},
         create_private, store_file, sync_name,
     },
@@ -35,7 +35,14 @@ impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.common.settings()?;
         audited(&settings)?;
-        let stores = open_stores(&settings).await?;
+        require(&settings).await?;
+        // A backup of a store that a new version has not migrated yet is one for the version before.
+        let Some(stores) = Stores::open_unmigrated(&settings).await? else {
+            bail!(
+                "{} is of a version whose tables this one can't back up; `adieu serve` copies the file, then migrates it",
+                store::address(&settings)
+            );
+        };
         if self.to == Path::new("-") {
             ensure!(!io::stdout().is_terminal(), "a backup is not for a terminal: name a file, or redirect the output");
             to_stdout(&settings, &stores).await?;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        on_store::{Common, open_stores},
+        on_store::{Common, open_to_read},
         output::{counted, counted_as},
     },
     high_water,
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.common.settings()?;
-        let stores = open_stores(&settings).await?;
+        let stores = open_to_read(&settings).await?;
         let found = check(&stores, &Issuer::new(&settings.issuer)?, &high_water::file(&settings)).await?;
         let mut output = self.common.output();
         let checked = format!(

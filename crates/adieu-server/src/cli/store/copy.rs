@@ -10,13 +10,13 @@ use serde_json::json;
 use crate::{
     audit::{Entry, Event},
     cli::{
-        on_store::{audited, exists, settings},
+        on_store::{audited, settings},
         output::{Output, Reader, counted, counted_as},
         progress::Progress,
         prompt::hidden,
     },
     config::{Flags, StoreAddress},
-    store::copy::copy,
+    store::{copy::copy, is_current},
 };
 
 #[derive(Debug, Args)]
@@ -79,7 +79,7 @@ impl Arguments {
         let mut output = Output::new(if self.json { Reader::Machine } else { Reader::Person });
         let settings = settings(&Flags { config: self.config, ..Flags::default() })?;
         audited(&settings)?;
-        if !exists(&from)? {
+        if is_current(&from, false).await?.is_none() {
             bail!("no store in {from}");
         }
         let mut progress = Progress::new(false, output.reader());

@@ -16,6 +16,7 @@ use std::{
     io::{self, Read as _},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
@@ -28,16 +29,15 @@ use self::{
     sources::{HashConfig, Source},
 };
 use super::super::{
-    on_store::{audited, exists, require_unless},
+    on_store::{audited, exists, open_to_read, require_unless},
     output::{Output, Reader, counted},
     progress::Progress,
 };
 use crate::{
-    accounts::{Account, Role},
+    accounts::{Account, AccountStore, Role},
     audit::{Entry, Event, durable},
     config::Settings,
     node::Node,
-    store,
     text::Username,
 };
 
@@ -100,11 +100,16 @@ impl Arguments {
             Box::new(File::open(&self.file).with_context(|| format!("cannot open {}", self.file.display()))?)
         };
         audited(settings)?;
-        require_unless(self.create, settings)?;
-        // A dry run creates nothing.
-        let node = match self.dry_run && !exists(&store::address(settings))? {
-            true => None,
-            false => Some(Node::open_for_command(settings).await?),
+        require_unless(self.create, settings).await?;
+        // A dry run creates and migrates nothing.
+        let (node, accounts) = match self.dry_run {
+            false => {
+                let node = Node::open_for_command(settings).await?;
+                let accounts = node.stores().accounts();
+                (Some(node), Some(accounts))
+            }
+            true if exists(settings).await? => (None, Some(open_to_read(settings).await?.accounts())),
+            true => (None, None),
         };
         let mode = match (self.dry_run, self.skip_invalid) {
             (true, _) => Mode::DryRun,
@@ -112,7 +117,7 @@ impl Arguments {
             (false, false) => Mode::AllOrNone,
         };
         let progress = Progress::new(self.progress, output.reader());
-        let mut import = Import::new(node, mode, output, progress);
+        let mut import = Import::new(node, accounts, mode, output, progress);
         let read = import.read(input, layout).await;
         if read.is_err() && mode != Mode::Batches {
             import.progress.end();
@@ -159,8 +164,10 @@ enum Mode {
 }
 
 struct Import {
-    /// Missing in a dry run without a store.
+    /// Missing in a dry run.
     node: Option<Node>,
+    /// The users that exist; missing in a dry run without a store.
+    existing: Option<Arc<dyn AccountStore>>,
     mode: Mode,
     output: Output,
     progress: Progress,
@@ -183,9 +190,16 @@ struct Import {
 }
 
 impl Import {
-    fn new(node: Option<Node>, mode: Mode, output: Output, progress: Progress) -> Self {
+    fn new(
+        node: Option<Node>,
+        existing: Option<Arc<dyn AccountStore>>,
+        mode: Mode,
+        output: Output,
+        progress: Progress,
+    ) -> Self {
         Self {
             node,
+            existing,
             mode,
             output,
             progress,
@@ -257,8 +271,8 @@ impl Import {
     /// Checks the names, among each other and in the store.
     async fn check(&mut self, rows: Vec<(Place, Record)>) -> anyhow::Result<()> {
         let names = rows.iter().map(|(_, record)| record.username.clone()).collect();
-        let taken = match &self.node {
-            Some(node) => node.accounts.store().taken(names).await?,
+        let taken = match &self.existing {
+            Some(accounts) => accounts.taken(names).await?,
             None => HashSet::new(),
         };
         for (place, record) in rows {
