@@ -13,7 +13,10 @@ use std::{
 use adieu::restore::HighWater;
 use anyhow::{Context as _, ensure};
 
-use crate::{config::Settings, store::prepare_folder};
+use crate::{
+    config::{Settings, StoreAddress},
+    store::prepare_folder,
+};
 
 /// The file name inside the data folder.
 const FILE: &str = "high-water";
@@ -32,6 +35,18 @@ pub fn file(settings: &Settings) -> PathBuf {
         };
     };
     file.clone()
+}
+
+/// Returns the files that may hold the mark of a store that is not that of the settings: the one of the settings, and those of a data
+/// folder in which a file is.
+pub(crate) fn files_of(store: &StoreAddress, settings: &Settings) -> Vec<PathBuf> {
+    let mut files = vec![file(settings)];
+    if let StoreAddress::Sqlite(store) = store {
+        let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        files.extend(beside(folder));
+        files.push(folder.join(FILE));
+    }
+    files
 }
 
 /// Returns the high-water file that a node uses; the data folder must exist. With `makes_one`, the file's location is chosen and

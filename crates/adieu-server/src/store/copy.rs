@@ -6,12 +6,17 @@
 //!    revocation has not been copied.
 //! 3. The same command resumes an interrupted copy. Completed steps are not repeated, since the target is in use from there on: a session
 //!    that has ended in it must not come back.
-//! 4. A target that holds other data is rejected.
+//! 4. A target that holds other data is rejected, and so is a source that lacks what its high-water mark has seen.
 
-use std::{sync::mpsc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
 
 use adieu::{
     Issuer, TokenId,
+    restore::{HighWater, Verdict},
     revocation::{Cursor, LogId, Position, Revocation, Target},
     session::Session,
     time::{Clock as _, SystemClock, Timestamp},
@@ -65,12 +70,23 @@ pub struct Copied {
     pub before: bool,
 }
 
-/// Copies everything `from` one store `to` another, and calls `tell` with the counts from time to time.
+/// Copies everything `from` one store `to` another, and calls `tell` with the counts from time to time. `marks` are the files that may
+/// hold the high-water mark of the source.
 ///
 /// # Errors
-/// Fails if a store can't be used, or if the target holds other data. Completed steps stay, and the same call resumes from there.
-pub async fn copy(from: &StoreAddress, to: &StoreAddress, mut tell: impl FnMut(&Copied)) -> anyhow::Result<Copied> {
-    let (source, target) = (open(from).await?, open(to).await?);
+/// Fails if a store can't be used, if the source was rolled back, or if the target holds other data. Completed steps stay, and the same
+/// call resumes from there.
+pub async fn copy(
+    from: &StoreAddress,
+    to: &StoreAddress,
+    marks: &[PathBuf],
+    mut tell: impl FnMut(&Copied),
+) -> anyhow::Result<Copied> {
+    let source = open(from).await?;
+    for mark in marks {
+        ensure_not_rolled_back(&source, from, mark).await?;
+    }
+    let target = open(to).await?;
     let (source_log, target_log) = (log_id(&source).await?, log_id(&target).await?);
     ensure!(source_log != target_log, "{from} and {to} are the same store, or copies of its file");
     match &target.main {
@@ -111,6 +127,20 @@ async fn open(address: &StoreAddress) -> anyhow::Result<Stores> {
     stores.checked(address).await?;
     stores.migrate().await?;
     Ok(stores)
+}
+
+/// A copy has another log: the mark of the source would not detect later that revocations are missing.
+async fn ensure_not_rolled_back(source: &Stores, from: &StoreAddress, file: &Path) -> anyhow::Result<()> {
+    // First the mark, then the log, which a server may be appending to.
+    let (Some(mark), Some(restorable)) = (HighWater::inspect(file)?, source.core().restorable()) else { return Ok(()) };
+    if let Verdict::RolledBack(why) = mark.compare(&restorable.inspect(mark.anchor()).await?) {
+        bail!(
+            "{from} was restored from an older copy, as the high-water mark {} shows: {why}. Run `adieu log accept-restore` on it \
+             first, which revokes every token that was issued before",
+            file.display()
+        );
+    }
+    Ok(())
 }
 
 async fn log_id(stores: &Stores) -> anyhow::Result<String> {

@@ -21,7 +21,7 @@ impl Place {
     }
 
     /// With a mark, as left by a server that has ended a session which the backup still has.
-    async fn with_backup() -> Self {
+    pub(crate) async fn with_backup() -> Self {
         let place = Self::with_user("jose");
         let node = Node::open(&place.settings()).await.unwrap();
         let tokens = log_in(&node, "jose", "curl").await;

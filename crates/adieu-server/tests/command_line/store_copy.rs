@@ -130,10 +130,10 @@ async fn everything_arrives_in_postgres_and_comes_back() {
     let known = (0..1_201).map(|number| alias(&format!("user{number}@example.com"), "jose"));
     Stores::open(&settings(&file)).await.unwrap().aliases().add_aliases(known.collect()).await.unwrap();
 
-    let copied = copy(&address(&file), &address(&url), |_| ()).await.unwrap();
+    let copied = copy(&address(&file), &address(&url), &[], |_| ()).await.unwrap();
     assert_eq!((copied.accounts, copied.clients, copied.sessions, copied.keys), (3, 0, 701, 1));
     assert_eq!((copied.aliases, copied.invites), (1_201, 1));
-    let again = copy(&address(&url), &address(&back), |_| ()).await.unwrap();
+    let again = copy(&address(&url), &address(&back), &[], |_| ()).await.unwrap();
     assert_eq!((again.accounts, again.sessions, again.revocations), (3, 701, copied.revocations));
     assert_eq!(again.invites, 1);
     let node = Node::open(&settings(&back)).await.unwrap();
@@ -160,7 +160,7 @@ async fn everything_arrives_in_postgres_and_comes_back() {
     is_complete(&settings(&back), &before, 700).await;
 
     // The new store is in use from there: a session that has ended in it does not come back.
-    let copied = copy(&address(&file), &address(&url), |_| ()).await.unwrap();
+    let copied = copy(&address(&file), &address(&url), &[], |_| ()).await.unwrap();
     assert!(copied.before && copied.sessions == 0);
     let node = Node::open(&settings(&url)).await.unwrap();
     assert!(matches!(node.core.verifier().verify(&before.live.access), Err(TokenError::Revoked(_))));
@@ -221,4 +221,31 @@ async fn a_copy_that_is_interrupted_is_completed_by_the_next() {
     println!("completed after {kills} kills");
     assert!(kills > 0);
     is_complete(&settings(&url), &before, SESSIONS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_was_rolled_back_is_not_copied() {
+    let place = Place::with_backup().await;
+    let copy = |config: &str| {
+        let arguments = ["store", "copy", "--from", "sqlite:data/adieu.sqlite", "--to", "sqlite:new/adieu.sqlite"];
+        place.run(&[&arguments[..], &["--config", config]].concat())
+    };
+    place.write("none.toml", "");
+    place.write("mark.toml", "high_water_file = 'mark'");
+    let refused = copy("none.toml").failed();
+    assert!(refused.contains("data.high-water shows") && refused.contains("`adieu log accept-restore`"), "{refused}");
+    for (from, to, config) in
+        [("data.high-water", "data/high-water", "none.toml"), ("data/high-water", "mark", "mark.toml")]
+    {
+        std::fs::rename(place.path(from), place.path(to)).unwrap();
+        let refused = copy(config).failed();
+        assert!(refused.contains(&format!("{to} shows")), "{refused}");
+    }
+    assert!(!place.path("new").exists());
+
+    std::fs::rename(place.path("mark"), place.path("data.high-water")).unwrap();
+    place.run(&["log", "accept-restore"]).succeeded();
+    copy("none.toml").succeeded();
+    let status = place.run(&["log", "status", "--json", "--data", "new"]).succeeded().object();
+    assert_ne!(status["entries"], 0, "what was issued before stays revoked");
 }

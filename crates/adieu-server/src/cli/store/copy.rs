@@ -16,6 +16,7 @@ use crate::{
         prompt::hidden,
     },
     config::{Flags, StoreAddress},
+    high_water::files_of,
     store::{copy::copy, is_current},
 };
 
@@ -39,7 +40,8 @@ pub(super) struct Arguments {
     /// Print one JSON object, and no progress
     #[arg(long)]
     json: bool,
-    /// The settings file, of which only `audit_log` is used [env: ADIEU_CONFIG]
+    /// The settings file, of which only `audit_log` is used, and the place of the high-water mark (`data`, `high_water_file`)
+    /// [env: ADIEU_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -83,7 +85,8 @@ impl Arguments {
             bail!("no store in {from}");
         }
         let mut progress = Progress::new(false, output.reader());
-        let outcome = copy(&from, &to, |so_far| {
+        let marks = files_of(&from, &settings);
+        let outcome = copy(&from, &to, &marks, |so_far| {
             progress.at(&format!(
                 "{} and {} copied",
                 counted(so_far.accounts, "user"),
