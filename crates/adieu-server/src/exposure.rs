@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use reqwest::Url;
 
 use crate::{
-    config::{EventIssuer, ListenAddress, Settings},
+    config::{EventIssuer, Found, ListenAddress, Settings, StoreAddress, TrustedProxy},
     high_water,
     store::store_file,
 };
@@ -44,19 +45,52 @@ pub fn exposed_on_the_network(settings: &Settings) -> Vec<String> {
             });
         }
     }
+    found.extend(plain_engines(settings));
+    if let Some(host) = settings.otlp_endpoint.as_ref().and_then(|collector| plain_host(&collector.traces())) {
+        found.push(format!(
+            "otlp_endpoint goes to {host} over http://, where traces can be read on the way; use https://"
+        ));
+    }
     found.extend(plain_addresses(settings));
+    found
+}
+
+/// Returns a warning for each engine on another machine whose connections are not encrypted.
+fn plain_engines(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(host) = settings.revocations.as_ref().and_then(|address| plain_host(address.0.expose())) {
+        found.push(format!(
+            "revocations goes to {host} over redis://, where sessions and keys can be read and changed on the way; use rediss://"
+        ));
+    }
+    if let Some(StoreAddress::Postgres(address)) = &settings.store
+        && let Ok(url) = Url::parse(address.expose())
+    {
+        let parameter =
+            |name: &str| url.query_pairs().find(|(found, _)| found == name).map(|(_, value)| value.into_owned());
+        let host = parameter("hostaddr").or_else(|| parameter("host")).or_else(|| url.host_str().map(str::to_owned));
+        let host = host.filter(|host| !host.is_empty() && !host.starts_with('/') && !is_here(host));
+        if let (Some(host), Some("disable" | "prefer")) = (host, parameter("sslmode").as_deref()) {
+            found.push(format!(
+                "store goes to {host} without TLS, where everything can be read and changed on the way; remove sslmode from it"
+            ));
+        }
+    }
     found
 }
 
 /// Returns a warning for each address at which other machines send passwords and tokens without TLS, unless proxies do.
 fn plain_addresses(settings: &Settings) -> Vec<String> {
-    if settings.tls_certificate.is_some() || !settings.trusted_proxies.is_empty() {
+    let is_elsewhere =
+        |proxy: &TrustedProxy| matches!(proxy, TrustedProxy::Network(network) if !network.network().is_loopback());
+    if settings.tls_certificate.is_some() || settings.trusted_proxies.iter().any(is_elsewhere) {
         return Vec::new();
     }
     let warning = |address: &ListenAddress| {
         format!(
             "listen {address} is for other machines and has no TLS: passwords and tokens can be read on the way; set \
-             tls_certificate and tls_key, or put a proxy with TLS in front and set trusted_proxies"
+             tls_certificate and tls_key, or put a proxy with TLS in front and set trusted_proxies; for one on this machine, listen \
+             on 127.0.0.1"
         )
     };
     let console = settings.console_listen.map(ListenAddress::Tcp);
@@ -66,12 +100,15 @@ fn plain_addresses(settings: &Settings) -> Vec<String> {
 /// Returns the host of a URL that is not encrypted, if it is another machine.
 fn plain_host(url: &str) -> Option<String> {
     let uri: axum::http::Uri = url.parse().ok()?;
-    let host = uri.host().filter(|_| uri.scheme_str() == Some("http"))?;
+    let host = uri.host().filter(|_| matches!(uri.scheme_str(), Some("http" | "redis")))?;
+    (!is_here(host)).then(|| host.to_owned())
+}
+
+/// Returns whether a host is this machine.
+fn is_here(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     let is_here = host == "localhost" || address.parse::<IpNet>().is_ok_and(|net| net.addr().is_loopback());
-    let is_here =
-        is_here || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
-    (!is_here).then(|| host.to_owned())
+    is_here || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// Returns the findings about what other users of this machine can read or change; only Unix is known.
@@ -79,6 +116,21 @@ fn plain_host(url: &str) -> Option<String> {
 #[must_use]
 pub fn exposed_files(_: &Settings) -> Vec<String> {
     Vec::new()
+}
+
+/// Returns a warning if others can change the file of the settings, or read it and it has a password.
+#[cfg(unix)]
+pub(crate) fn exposed_settings(settings: &[Found]) -> Option<String> {
+    let file = settings.iter().find_map(Found::file)?;
+    let has_password = settings.iter().any(|found| found.file().is_some() && found.has_password());
+    let readers = if has_password { Readers::Group } else { Readers::Everybody };
+    exposed(&format!("the settings file {}", file.display()), file, readers)
+}
+
+/// See above.
+#[cfg(not(unix))]
+pub(crate) fn exposed_settings(_: &[Found]) -> Option<String> {
+    None
 }
 
 /// Who may read a file besides its owner without a warning.
@@ -251,6 +303,31 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_or_a_collector_on_another_machine_without_tls_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("not there yet");
+        for (setting, value, is_told) in [
+            ("revocations", "redis://:s3cret@redis.example:6379/0", true),
+            ("revocations", "rediss://:s3cret@redis.example:6379/0", false),
+            ("revocations", "redis://127.0.0.1:6379", false),
+            ("store", "postgres://a:s3cret@db.example/adieu?sslmode=disable", true),
+            ("store", "postgres://a:s3cret@db.example/adieu?sslmode=prefer", true),
+            ("store", "postgres://a@localhost/adieu?sslmode=disable&host=db.example", true),
+            ("store", "postgres://a@db.example/adieu", false),
+            ("store", "postgres://a@db.example/adieu?sslmode=require", false),
+            ("store", "postgres://a@localhost/adieu?sslmode=disable", false),
+            ("store", "postgres://a@localhost/adieu?sslmode=disable&host=/run/postgresql", false),
+            ("otlp_endpoint", "http://collector.example:4318", true),
+            ("otlp_endpoint", "https://collector.example:4318", false),
+            ("otlp_endpoint", "http://127.0.0.1:4318", false),
+        ] {
+            let found = exposures(&settings(&data, &[(setting, value)]));
+            assert_eq!(found.len(), usize::from(is_told), "{value}: {found:?}");
+            assert!(found.iter().all(|told| told.starts_with(setting) && !told.contains("s3cret")), "{found:?}");
+        }
+    }
+
+    #[test]
     fn an_address_for_other_machines_without_tls_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
@@ -260,6 +337,8 @@ mod tests {
             ("0.0.0.0:8080", &[], 1),
             ("[::]:8080,127.0.0.1:1,10.0.0.7:8080", &[], 2),
             ("0.0.0.0:8080", &[("trusted_proxies", "10.0.0.0/8")], 0),
+            ("0.0.0.0:8080", &[("trusted_proxies", "127.0.0.1/32,::1/128")], 1),
+            ("127.0.0.1:8080", &[("trusted_proxies", "127.0.0.1/32")], 0),
             ("0.0.0.0:8080", &[certificate, key], 0),
         ] {
             let variables: Vec<_> = std::iter::once(("listen", listen)).chain(others.iter().copied()).collect();

@@ -74,7 +74,7 @@ use crate::{
     config::{Settings, TrustedProxy},
 };
 #[cfg(unix)]
-pub(crate) use unix::Access;
+pub(crate) use unix::{Access, check as check_socket};
 
 /// After shutdown begins, how long a connection is kept that has not sent a complete head.
 const LAST_CALL: Duration = Duration::from_secs(1);

@@ -89,11 +89,11 @@ impl Arguments {
     async fn examine(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         // Not those of a command, which would open the audit trail.
-        let settings = match Settings::load_with_origins(&self.common.flags(), std::env::vars_os()) {
+        let (settings, origins) = match Settings::load_with_origins(&self.common.flags(), std::env::vars_os()) {
             Ok((settings, origins)) => {
                 let changed = origins.iter().filter(|found| found.is_set()).count();
                 Check::new("settings", &mut found).ok(format!("{changed} of {} are set", origins.len()));
-                settings
+                (settings, origins)
             }
             Err(error) => {
                 Check::new("settings", &mut found)
@@ -101,7 +101,7 @@ impl Arguments {
                 return found;
             }
         };
-        machine::files(&settings, Check::new("files", &mut found));
+        machine::files(&settings, &origins, Check::new("files", &mut found));
         machine::audit_log(&settings, Check::new("audit", &mut found));
         machine::disk(&settings, Check::new("disk", &mut found));
         machine::space(&settings, Check::new("space", &mut found));

@@ -54,6 +54,14 @@ fn without_password(url: &str) -> String {
     shown
 }
 
+/// Returns whether a URL has a password, in its credentials or as a parameter.
+pub(super) fn has_password(url: &str) -> bool {
+    let (url, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let credentials = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+    let in_user = credentials.and_then(|(credentials, _)| credentials.split_once(':'));
+    in_user.is_some_and(|(_, password)| !password.is_empty()) || parameters.to_ascii_lowercase().contains("password=")
+}
+
 /// Returns the text with every URL in it redacted.
 #[must_use]
 pub fn redacted(text: &str) -> String {
@@ -95,11 +103,7 @@ impl StoreAddress {
     #[must_use]
     pub fn has_password(&self) -> bool {
         let Self::Postgres(Address(url)) = self else { return false };
-        let (url, parameters) = url.split_once('?').unwrap_or((url, ""));
-        let credentials = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
-        let in_user = credentials.and_then(|(credentials, _)| credentials.split_once(':'));
-        in_user.is_some_and(|(_, password)| !password.is_empty())
-            || parameters.to_ascii_lowercase().contains("password=")
+        has_password(url)
     }
 }
 

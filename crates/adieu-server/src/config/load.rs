@@ -13,7 +13,11 @@ use confique::{
     meta::{Field, FieldKind, LeafKind},
 };
 
-use super::{AllowedOrigin, Settings, address::redacted, value::written};
+use super::{
+    AllowedOrigin, Settings,
+    address::{has_password, redacted},
+    value::written,
+};
 
 /// The environment variable that holds the secret with which a relay follows, if no file does.
 pub const SECRET_VARIABLE: &str = "ADIEU_FOLLOW_SECRET";
@@ -93,6 +97,16 @@ impl Found {
     #[must_use]
     pub fn is_set(&self) -> bool {
         !matches!(self.origin, Origin::Default)
+    }
+
+    /// Returns the file from which the value is.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        if let Origin::File(name) = &self.origin { Some(Path::new(name)) } else { None }
+    }
+
+    /// Returns whether the value is an address with a password.
+    pub(crate) fn has_password(&self) -> bool {
+        self.value.as_ref().and_then(toml::Value::as_str).is_some_and(has_password)
     }
 }
 

@@ -69,10 +69,7 @@ pub(super) struct SocketFile {
 impl SocketFile {
     /// Listens on a new socket with this path.
     pub(super) async fn bind(path: &Path, access: &Access) -> Result<(Self, UnixListener)> {
-        let address = SockAddr::unix(path).map_err(|_| {
-            let length = path.as_os_str().len();
-            Error::new(ErrorKind::InvalidInput, format!("the path is too long for a Unix socket ({length} bytes)"))
-        })?;
+        let address = address_of(path)?;
         // Another server that starts now must not take the socket for abandoned before it listens.
         let _lock = lock_folder(path)?;
         remove_abandoned(path).await?;
@@ -108,6 +105,29 @@ impl Drop for SocketFile {
     }
 }
 
+/// Checks, without changing anything, that there can be a socket with this path.
+///
+/// # Errors
+/// If the path is too long, or that of a file of another kind.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    address_of(path)?;
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(not_a_socket()),
+        _ => Ok(()),
+    }
+}
+
+fn address_of(path: &Path) -> Result<SockAddr> {
+    SockAddr::unix(path).map_err(|_| {
+        let length = path.as_os_str().len();
+        Error::new(ErrorKind::InvalidInput, format!("the path is too long for a Unix socket ({length} bytes)"))
+    })
+}
+
+fn not_a_socket() -> Error {
+    Error::new(ErrorKind::AlreadyExists, "the file exists and is not a socket")
+}
+
 /// Waits until no other server creates or removes a socket in this folder.
 fn lock_folder(path: &Path) -> Result<File> {
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -122,9 +142,7 @@ async fn remove_abandoned(path: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(Error::new(ErrorKind::AlreadyExists, "the file exists and is not a socket"));
-        }
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(not_a_socket()),
         Ok(_) => {}
     }
     match UnixStream::connect(path).await {

@@ -185,7 +185,10 @@ fn a_store_that_is_damaged_of_another_version_or_out_of_reach_is_named() {
 
     // A port on which nothing listens.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let done = Place::sound().doctor(&format!("store = 'postgres://jose:s3cret@127.0.0.1:{port}/adieu'"));
+    let other = Place::sound();
+    other.write("adieu.toml", "");
+    fs::set_permissions(other.path("adieu.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    let done = other.doctor(&format!("store = 'postgres://jose:s3cret@127.0.0.1:{port}/adieu'"));
     let message = done.only_problem("fail", "store");
     assert!(!message.contains("s3cret"), "{message}");
 }
@@ -211,6 +214,71 @@ fn an_address_of_another_machine_and_a_missing_folder_of_a_socket_are_named() {
     assert!(message.contains(&format!("the folder {} does not exist", folder.display())), "{message}");
     fs::create_dir(folder).unwrap();
     place.doctor(&settings).succeeded();
+}
+
+#[test]
+fn an_address_or_a_socket_that_a_server_can_not_have_is_a_failure() {
+    let place = Place::sound();
+    place.write("file", "");
+    let file = place.path("file").display().to_string();
+    let long = place.path(&"x".repeat(120)).display().to_string();
+    let socket = place.path("adieu.sock").display().to_string();
+    for (settings, why) in [
+        ("listen = ['127.0.0.1:8080', '127.0.0.1:8080']".to_owned(), "is taken by listen 127.0.0.1:8080"),
+        ("metrics_listen = '127.0.0.1:8080'".to_owned(), "metrics_listen 127.0.0.1:8080 is taken by listen"),
+        ("console_listen = '0.0.0.0:8080'".to_owned(), "console_listen 0.0.0.0:8080 is taken by listen"),
+        (format!("listen = 'unix:{file}'"), "the file exists and is not a socket"),
+        (format!("listen = 'unix:{long}'"), "the path is too long for a Unix socket"),
+        (format!("listen = 'unix:{socket}'\nunix_socket_owner = 'nobody-here'"), "there is no owner \"nobody-here\""),
+    ] {
+        let done = place.doctor(&settings);
+        let [(status, message)] = done.problems("listen").try_into().unwrap();
+        assert!(status == "fail" && message.contains(why), "{message}");
+        assert_eq!(done.status, 2);
+    }
+    place.doctor("listen = ['127.0.0.1:0', '127.0.0.1:0', '127.0.0.1:8080', '[::1]:8080']").succeeded();
+}
+
+#[test]
+fn a_mark_that_can_not_be_kept_is_a_failure() {
+    let place = Place::sound();
+    place.write("file", "");
+    for (file, why) in [("data", "is not a regular file"), ("file/mark", "Not a directory")] {
+        let done = place.doctor(&format!("high_water_file = '{file}'"));
+        let [(status, message)] = done.problems("files").try_into().unwrap();
+        assert!(status == "fail" && message.contains(file) && message.contains(why), "{message}");
+    }
+    place.doctor("high_water_file = 'new/mark'").succeeded();
+    assert!(!place.path("new").exists());
+}
+
+#[test]
+fn revocations_out_of_reach_are_a_failure_also_where_there_is_no_store() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let done = Place::empty().doctor(&format!("revocations = 'redis://127.0.0.1:{port}'"));
+    let [(status, message)] = done.problems("store").try_into().unwrap();
+    assert!(status == "fail" && message.contains("cannot open redis://127.0.0.1"), "{message}");
+}
+
+#[test]
+fn settings_that_others_can_change_or_with_a_password_that_others_can_read_are_named() {
+    let place = Place::sound();
+    fs::set_permissions(place.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    let store = "store = 'postgres://jose:s3cret@127.0.0.1:1/adieu'";
+    for (mode, settings, told) in [
+        (0o644, "", None),
+        (0o666, "", Some("the settings file adieu.toml can be written by every user")),
+        (0o640, store, None),
+        (0o644, store, Some("the settings file adieu.toml can be read or written by every user")),
+    ] {
+        // Set before the content, as for a file that exists.
+        place.write("adieu.toml", "");
+        fs::set_permissions(place.path("adieu.toml"), fs::Permissions::from_mode(mode)).unwrap();
+        let done = place.doctor(&format!("log_level = 'info'\n{settings}"));
+        let problems = done.problems("files");
+        assert_eq!(problems.len(), usize::from(told.is_some()), "{problems:?}");
+        assert!(problems.iter().all(|(_, message)| message.starts_with(told.unwrap())), "{problems:?}");
+    }
 }
 
 #[test]

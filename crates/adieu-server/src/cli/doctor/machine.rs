@@ -13,11 +13,15 @@ use adieu::{
     time::{Clock as _, SystemClock, Timestamp},
 };
 
+use anyhow::Context as _;
+
 use super::Check;
+#[cfg(unix)]
+use crate::listen::{Access, check_socket};
 use crate::{
     cli::output::written,
-    config::{ListenAddress, Settings},
-    exposure::exposed_files,
+    config::{Found, ListenAddress, Settings},
+    exposure::{exposed_files, exposed_settings},
     high_water,
     listen::{connections_within, raise_descriptor_limit},
     store::{create_private, store_file},
@@ -35,8 +39,20 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 /// 2026-01-01: this program did not exist before.
 const EARLIEST: Timestamp = Timestamp::from_unix(1_767_225_600);
 
-pub(super) fn files(settings: &Settings, mut check: Check<'_>) {
-    check.warn_of_all(exposed_files(settings), "only the server's user can read and change its files");
+/// Checks who can read and change the files of the server, one of which may be that of the settings, and that there can be the mark.
+pub(super) fn files(settings: &Settings, origins: &[Found], mut check: Check<'_>) {
+    if let Err(error) = high_water::check(settings).and_then(|()| may_have_mark(settings)) {
+        check.fail(format!("{error:#}; set high_water_file to a file that the user of the server can write"));
+    }
+    let mut exposed = exposed_files(settings);
+    exposed.extend(exposed_settings(origins));
+    check.warn_of_all(exposed, "only the server's user can read and change its files");
+}
+
+fn may_have_mark(settings: &Settings) -> anyhow::Result<()> {
+    let Some(file) = &settings.high_water_file else { return Ok(()) };
+    let existing = file.ancestors().find(|path| !path.as_os_str().is_empty() && path.exists());
+    may_write(existing.unwrap_or(Path::new("."))).with_context(|| format!("high_water_file {}", file.display()))
 }
 
 /// Checks that lines can be appended to the file of the audit trail, or that it can be created.
@@ -74,36 +90,79 @@ fn may_write(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Checks that the addresses to listen on are of this machine, and that the folders of sockets exist.
+/// Checks that the addresses to listen on differ and are of this machine, and that there can be the sockets.
 pub(super) fn addresses(settings: &Settings, mut check: Check<'_>) {
     let listened = settings.listen.iter().map(|address| ("listen", address.clone()));
     let metrics = settings.metrics_listen.map(|address| ("metrics_listen", ListenAddress::Tcp(address)));
     let console = settings.console_listen.map(|address| ("console_listen", ListenAddress::Tcp(address)));
+    let all: Vec<_> = listened.chain(metrics).chain(console).collect();
     let mut has_problem = false;
-    for (setting, address) in listened.chain(metrics).chain(console) {
-        match &address {
+    let mut fail = |message: String| {
+        has_problem = true;
+        check.fail(message);
+    };
+    let mut missing = Vec::new();
+    for (index, (setting, address)) in all.iter().enumerate() {
+        let mut earlier = all.iter().take(index);
+        if let Some((earlier, other)) = earlier.find(|(_, earlier)| is_same(earlier, address)) {
+            fail(format!("{setting} {address} is taken by {earlier} {other}; use another port or path"));
+        }
+        match address {
             ListenAddress::Tcp(at) => {
                 // On another port: a server may listen on this one.
                 if let Err(error) = TcpListener::bind(SocketAddr::new(at.ip(), 0)) {
-                    has_problem = true;
-                    check.fail(format!("{setting} {address}: {error}; use an address of this machine"));
+                    fail(format!("{setting} {address}: {error}; use an address of this machine"));
                 }
             }
+            ListenAddress::Unix(path) if !parent(path).is_dir() => missing.push((setting, path)),
             ListenAddress::Unix(path) => {
-                if !parent(path).is_dir() {
-                    has_problem = true;
-                    check.warn(format!(
-                        "{setting} {address}: the folder {} does not exist; create it, unless systemd does \
-                         (RuntimeDirectory)",
-                        parent(path).display()
-                    ));
+                if let Err(error) = check_socket(path) {
+                    fail(format!("{setting} {address}: {error}; use another path"));
                 }
             }
         }
     }
-    if !has_problem {
+    if let Err(error) = check_access(settings) {
+        fail(format!("{error}; use one of this system"));
+    }
+    for (setting, path) in &missing {
+        check.warn(format!(
+            "{setting} {}: the folder {} does not exist; create it, unless systemd does (RuntimeDirectory)",
+            ListenAddress::Unix((*path).clone()),
+            parent(path).display()
+        ));
+    }
+    if !has_problem && missing.is_empty() {
         check.ok("every address is of this machine");
     }
+}
+
+/// Returns whether a server can't listen on both. The system chooses a port for 0.
+fn is_same(one: &ListenAddress, other: &ListenAddress) -> bool {
+    match (one, other) {
+        (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => {
+            let is_every = one.ip().is_unspecified() || other.ip().is_unspecified();
+            let is_one = one.ip() == other.ip() || one.is_ipv4() == other.is_ipv4() && is_every;
+            one.port() == other.port() && one.port() != 0 && is_one
+        }
+        (one, other) => one == other,
+    }
+}
+
+#[cfg(unix)]
+fn check_access(settings: &Settings) -> io::Result<()> {
+    let has_socket = settings.listen.iter().any(|address| matches!(address, ListenAddress::Unix(_)));
+    if has_socket { Access::new(settings).map(drop) } else { Ok(()) }
+}
+
+#[cfg(not(unix))]
+fn check_access(_: &Settings) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_socket(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Measures how long a write takes to reach the disk.
