@@ -76,7 +76,9 @@ const MAX_CLOCK_LEAD = 61_000;
  */
 export class BlocklistBase {
   #connection;
-  #revocations = new Revocations();
+  /** The names that the node has had. @type {string[]} */
+  #names = [];
+  #revocations = new Revocations(this.#names);
   #freshness = new Freshness();
   #follower;
   #hooks;
@@ -102,17 +104,17 @@ export class BlocklistBase {
    * @param {Runtime} runtime
    */
   constructor(settings, { connection, follows, tokenIdOf }) {
-    const { maxStaleness, stalePolicy } = settings;
+    const { maxStaleness, stalePolicy, issuer } = settings;
     this.#maxStaleness = maxStaleness;
     this.#stalePolicy = stalePolicy;
     this.#staleTimeout = settings.staleTimeout;
-    this.#issuer = settings.issuer;
+    this.#issuer = issuer;
     this.#subjectClaim = settings.subjectClaim;
     this.#lifetime = settings.lifetime;
     this.#emit = emitter(settings.onEvent);
     this.#connection = connection;
     this.#tokenIdOf = tokenIdOf;
-    this.#follower = new Follower(this.#connection, this.#revocations, this.#freshness, { maxStaleness, stalePolicy }, this.#emit);
+    this.#follower = new Follower(this.#connection, this.#revocations, this.#freshness, { maxStaleness, stalePolicy, issuer }, this.#emit);
     this.#hooks = new Hooks(this.#revocations, this.#freshness, this.#maxStaleness, this.#emit);
     this.#unref = settings.unref;
     if (!this.#unref) this.#hold();
@@ -249,7 +251,7 @@ export class BlocklistBase {
       { token_id: mark, issuer, keep_until: keepUntil },
     ];
     await this.#revoke({ revocations }, { timeout }, (ownIssuer) => this.#revocations.addOwn('token', issuer ?? ownIssuer, tokenId));
-    const earlier = new Revocations();
+    const earlier = new Revocations(this.#names);
     let last;
     for await (const entry of this.#follower.entriesAfter(cursor, timeout)) {
       if (entry.id === mark) return earlier.check(facts) === undefined;

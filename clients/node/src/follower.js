@@ -40,6 +40,7 @@ const MAX_GRACE = 10_000;
  * @typedef {object} Settings
  * @property {number} maxStaleness
  * @property {'reject' | 'accept'} stalePolicy
+ * @property {string | undefined} issuer the issuer of tokens without `iss`; by default the node
  */
 
 export class Follower {
@@ -251,6 +252,7 @@ export class Follower {
     if (!continues(page, query.get('after'))) {
       throw new NodeError('ADIEU_ANSWER', 'the page does not continue the log from where it was read');
     }
+    if (this.#settings.issuer === undefined) this.#revocations.nameNode(page.issuer);
     return page;
   }
 

@@ -5,7 +5,6 @@
  */
 
 import { UsageError } from './errors.js';
-import { key } from './revocations.js';
 import { soon } from './soon.js';
 
 /** @typedef {import('./revocations.js').Facts} Facts */
@@ -22,18 +21,21 @@ const MAX_PIECE_TIME = 2;
 const STALE_INTERVAL = 50;
 const FRESH_INTERVAL = 1000;
 
+/** The key of all watched tokens. */
+const EVERYTHING = keyOf('everything', '');
+
 export class Hooks {
   #revocations;
   #freshness;
   #maxStaleness;
   #emit;
   #count = 0;
-  /** The watched tokens, by each revocation that may match. @type {Map<string, Set<Watch>>} */
+  /** The watched tokens, by each revocation that may match. Of any issuer: a node may get another name. @type {Map<string, Set<Watch>>} */
   #watches = new Map();
   /** Those that one may just have matched. @type {Set<Watch>} */
   #touched = new Set();
-  /** The issuers of which every watched token may just have been revoked. @type {Set<string>} */
-  #touchedIssuers = new Set();
+  /** Whether that may be any of the watched tokens. */
+  #allTouched = false;
   #checking = false;
   #isClosed = false;
   /** @type {Set<{ callback: Callback }>} */
@@ -70,11 +72,11 @@ export class Hooks {
       if (watches === undefined) this.#watches.set(each, new Set([watch]));
       else watches.add(watch);
     }
-    this.#revocations.onAdd = (kind, issuer, id) => {
+    this.#revocations.onAdd = (kind, _, id) => {
       if (kind === 'everything' || kind === 'claim') {
-        this.#touchedIssuers.add(issuer);
+        this.#allTouched = true;
         this.#checkSoon();
-      } else for (const touched of this.#watches.get(key(kind, issuer, id)) ?? []) this.#touch(touched);
+      } else for (const touched of this.#watches.get(keyOf(kind, id)) ?? []) this.#touch(touched);
     };
     // The token may have been revoked before.
     this.#touch(watch);
@@ -123,10 +125,10 @@ export class Hooks {
   #checkSome() {
     this.#checking = false;
     if (this.#isClosed) return;
-    for (const issuer of this.#touchedIssuers) {
-      for (const watch of this.#watches.get(key('everything', issuer, '')) ?? []) this.#touched.add(watch);
+    if (this.#allTouched) {
+      for (const watch of this.#watches.get(EVERYTHING) ?? []) this.#touched.add(watch);
+      this.#allTouched = false;
     }
-    this.#touchedIssuers.clear();
     const until = performance.now() + MAX_PIECE_TIME;
     for (const watch of this.#touched) {
       this.#touched.delete(watch);
@@ -191,10 +193,15 @@ function admitted(count, callback) {
 }
 
 /** @param {Facts} facts */
-function keysOf({ issuer, tokenId, session, subject, kid }) {
-  const keys = [key('token', issuer, tokenId), key('everything', issuer, '')];
-  if (session !== undefined) keys.push(key('session', issuer, session));
-  if (subject !== undefined) keys.push(key('subject', issuer, subject));
-  if (kid !== undefined) keys.push(key('key', issuer, kid));
+function keysOf({ tokenId, session, subject, kid }) {
+  const keys = [keyOf('token', tokenId), EVERYTHING];
+  if (session !== undefined) keys.push(keyOf('session', session));
+  if (subject !== undefined) keys.push(keyOf('subject', subject));
+  if (kid !== undefined) keys.push(keyOf('key', kid));
   return keys;
+}
+
+/** @param {string} kind @param {string} id */
+function keyOf(kind, id) {
+  return `${kind} ${id}`;
 }

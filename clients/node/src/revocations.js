@@ -46,6 +46,8 @@ export class Revocations {
   #fingerprint = new Fingerprint();
   /** @type {Map<string, Issuer>} */
   #issuers = new Map();
+  /** The names that the node has had, which are one issuer: renaming a node must not revive what was revoked before. @type {string[]} */
+  #names;
   /** The issuer of the last entry, since most entries have the same. @type {{ name: string, issuer: Issuer } | undefined} */
   #last;
   /**
@@ -58,6 +60,11 @@ export class Revocations {
   #sweptThrough = 0;
   /** @type {((until: number) => boolean)[]} */
   #toSweep = [];
+
+  /** @param {string[]} [names] the names that the node has had; shared, not copied */
+  constructor(names = []) {
+    this.#names = names;
+  }
 
   /** The number of known revocations. */
   get size() {
@@ -80,6 +87,14 @@ export class Revocations {
   /** @param {number} mark */
   raisePrunedThrough(mark) {
     this.#prunedThrough = Math.max(this.#prunedThrough, mark);
+  }
+
+  /** Adds a name of the node. @param {string} name */
+  nameNode(name) {
+    if (this.#names.includes(name)) return;
+    this.#names.push(name);
+    // Any token may have been revoked under this name.
+    this.onAdd?.('everything', name, '');
   }
 
   /** @param {Entry} entry */
@@ -131,7 +146,7 @@ export class Revocations {
    * @param {string} value
    */
   claimCutOff(issuer, name, value) {
-    return this.#issuers.get(issuer)?.claim.get(name)?.issuedUntil(value) ?? 0;
+    return Math.max(0, ...this.#namesOf(issuer).map((each) => this.#issuers.get(each)?.claim.get(name)?.issuedUntil(value) ?? 0));
   }
 
   /**
@@ -140,7 +155,7 @@ export class Revocations {
    * @param {string} subject
    */
   cutOff(issuer, subject) {
-    return this.#issuers.get(issuer)?.subject.issuedUntil(subject) ?? 0;
+    return Math.max(0, ...this.#namesOf(issuer).map((each) => this.#issuers.get(each)?.subject.issuedUntil(subject) ?? 0));
   }
 
   /**
@@ -148,7 +163,23 @@ export class Revocations {
    * @returns {RevokedBy | undefined}
    */
   check(token) {
-    const { issuer: name, tokenId, session, subject, issuedAt } = token;
+    const { issuer } = token;
+    // Most nodes are never renamed.
+    if (this.#names.length < 2) return this.#check(issuer, token);
+    for (const name of this.#namesOf(issuer)) {
+      const by = this.#check(name, token);
+      if (by !== undefined) return by;
+    }
+    return undefined;
+  }
+
+  /**
+   * @param {string} name that of the issuer
+   * @param {Facts} token
+   * @returns {RevokedBy | undefined}
+   */
+  #check(name, token) {
+    const { tokenId, session, subject, issuedAt } = token;
     const issuer = this.#last?.name === name ? this.#last.issuer : this.#issuers.get(name);
     if (issuer !== undefined) {
       if (this.#isIn(issuer.token, tokenId)) return 'token';
@@ -183,6 +214,11 @@ export class Revocations {
     return true;
   }
 
+  /** Returns the names of an issuer. @param {string} issuer */
+  #namesOf(issuer) {
+    return this.#names.includes(issuer) ? this.#names : [issuer];
+  }
+
   /** @param {Table} table @param {string} id */
   #isIn(table, id) {
     if (table.size === 0) return false;
@@ -206,7 +242,7 @@ export class Revocations {
  * @param {string} issuer
  * @param {string} id
  */
-export function key(kind, issuer, id) {
+function key(kind, issuer, id) {
   return JSON.stringify([kind, issuer, id]);
 }
 

@@ -199,6 +199,39 @@ test('after the node was killed and restarted, nothing is un-revoked and followi
   assert.equal(verdict(blocklist, first.access), 'revoked');
 });
 
+test('a node that gets another name un-revokes nothing, and what it revokes then counts for the same tokens', async (t) => {
+  const node = await Node.start(t, { issuer: 'old' });
+  const { blocklist, proxy } = await follow(t, node);
+  const exp = Math.floor(Date.now() / 1000) + 900;
+  // Without `iss`, so of the node.
+  const of = (/** @type {string} */ jti) => ({ jti, sub: `user of ${jti}`, sid: `session of ${jti}`, iat: exp - 910, exp });
+  const before = [of('token'), of('subject')];
+  await blocklist.revoke({ jti: 'token', exp });
+  await blocklist.revokeSubject('user of subject');
+  const later = ['by id', 'by session', 'by subject'].map(of);
+  const called = new Set();
+  for (const claims of later) blocklist.onRevoked(claims, () => called.add(claims.jti));
+  const spent = of('spent');
+  assert.equal(await blocklist.revokeOnce(spent), true);
+
+  await node.restart({ issuer: 'new' });
+  proxy.target = node.port;
+  await eventually(() => blocklist.status().issuer === 'new', 'the new name is known');
+  for (const claims of [...before, spent]) {
+    for (const iss of [undefined, 'old', 'new']) assert.equal(blocklist.isRevoked({ ...claims, iss }), true, `${claims.jti} of ${iss}`);
+    assert.equal(blocklist.isRevoked({ ...claims, iss: 'another' }), false);
+  }
+  assert.equal(await blocklist.revokeOnce(spent), false);
+  for (const claims of later) assert.equal(blocklist.isRevoked(claims), false);
+  await blocklist.revoke({ jti: 'by id', exp });
+  await blocklist.revokeSession('session of by session');
+  await blocklist.revokeSubject('user of by subject');
+  for (const claims of later) {
+    for (const iss of [undefined, 'old', 'new']) assert.equal(blocklist.isRevoked({ ...claims, iss }), true, `${claims.jti} of ${iss}`);
+  }
+  await eventually(() => called.size === later.length, 'the callbacks come');
+});
+
 test('a node that was restored from a backup un-revokes nothing here, and that is reported', async (t) => {
   const node = await Node.start(t);
   const [clientId, secret] = ['service', node.addClient('service')];

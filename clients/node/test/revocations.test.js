@@ -110,6 +110,33 @@ test('a local revocation is kept until the feed brings it, and then for as long 
   assert.equal(revocations.check(token({ expiresAt: NOW + 2000 })), undefined);
 });
 
+test('the names of the node are one issuer, whatever was revoked under the second before', () => {
+  const revocations = knowing(
+    { issuer: 'old', id: 't1' },
+    { issuer: 'new', id: 't2' },
+    { issuer: 'old', kind: 'subject', id: 'jose', issuedUntil: NOW - 5 },
+    { issuer: 'new', kind: 'subject', id: 'jose', issuedUntil: NOW - 9 },
+    { issuer: 'new', kind: 'claim', id: 'tenant\x1facme', issuedUntil: NOW - 9 },
+  );
+  const added = /** @type {string[]} */ ([]);
+  revocations.onAdd = (kind, issuer) => void added.push(`${kind} ${issuer}`);
+  revocations.nameNode('old');
+  const unlike = { session: undefined, subject: undefined };
+  assert.equal(revocations.check(token({ issuer: 'old', tokenId: 't2', ...unlike })), undefined);
+  assert.equal(revocations.cutOff('new', 'jose'), NOW - 9);
+  for (const name of ['new', 'old', 'new']) revocations.nameNode(name);
+  assert.deepEqual(added, ['everything old', 'everything new']);
+  for (const issuer of ['old', 'new']) {
+    for (const tokenId of ['t1', 't2']) assert.equal(revocations.check(token({ issuer, tokenId, ...unlike })), 'token');
+    assert.equal(revocations.check(token({ issuer, tokenId: 't3', session: undefined, issuedAt: NOW - 5 })), 'subject');
+    assert.equal(revocations.check(token({ issuer, tokenId: 't3', ...unlike })), undefined);
+    assert.equal(revocations.cutOff(issuer, 'jose'), NOW - 5);
+    assert.equal(revocations.claimCutOff(issuer, 'tenant', 'acme'), NOW - 9);
+  }
+  assert.equal(revocations.check(token({ issuer: 'another', ...unlike })), undefined);
+  assert.equal(revocations.cutOff('another', 'jose'), 0);
+});
+
 test('an index without entries reads a mark', () => {
   const index = new Revocations();
   index.raisePrunedThrough(1_800_000_000);

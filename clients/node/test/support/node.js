@@ -71,9 +71,10 @@ export class Node {
     return /** @type {number} */ (this.#process.pid);
   }
 
-  /** Kills the node, and restarts it on the same data and another port. */
-  async restart() {
+  /** Kills the node, and restarts it on the same data and another port. @param {Record<string, string>} [settings] that change */
+  async restart(settings = {}) {
     await this.kill();
+    Object.assign(this.#environment, environmentOf(this.#data, settings));
     await this.#run();
   }
 
