@@ -1,3 +1,4 @@
+import { SKEW } from './acceptance.js';
 import { claimId, claimText, date, requireClaims, subjectOf, text } from './claims.js';
 import { refusal, textOf } from './connection.js';
 import { InvalidClaimsError, NodeError, RevokedError, StaleError, UsageError } from './errors.js';
@@ -221,9 +222,9 @@ export class BlocklistBase {
     }
     if (session !== undefined) revocations.push({ session, issuer, keep_until: this.#longest });
     if (revocations.length === 0) throw new UsageError('a token without jti and sid is revoked by itself: give it as `token`');
-    return this.#revoke({ revocations }, options, (ownIssuer) => {
-      if (tokenId !== undefined) this.#revocations.addOwn('token', issuer ?? ownIssuer, tokenId);
-      if (session !== undefined) this.#revocations.addOwn('session', issuer ?? ownIssuer, session);
+    return this.#revoke({ revocations }, options, () => {
+      if (tokenId !== undefined) this.#revocations.addOwn('token', this.#knownAs(issuer), tokenId);
+      if (session !== undefined) this.#revocations.addOwn('session', this.#knownAs(issuer), session);
     });
   }
 
@@ -250,7 +251,7 @@ export class BlocklistBase {
       { token_id: tokenId, issuer, keep_until: expiresAt },
       { token_id: mark, issuer, keep_until: keepUntil },
     ];
-    await this.#revoke({ revocations }, { timeout }, (ownIssuer) => this.#revocations.addOwn('token', issuer ?? ownIssuer, tokenId));
+    await this.#revoke({ revocations }, { timeout }, () => this.#revocations.addOwn('token', this.#knownAs(issuer), tokenId));
     const earlier = new Revocations(this.#names);
     let last;
     for await (const entry of this.#follower.entriesAfter(cursor, timeout)) {
@@ -269,27 +270,24 @@ export class BlocklistBase {
   async revokeSession(session, { iss, ...options } = {}) {
     if (text(session, 'sid') === undefined) throw new UsageError('the session is missing');
     const issuer = text(iss, 'iss') ?? this.#issuer;
-    return this.#revoke({ session, issuer, keep_until: this.#longest }, options, (ownIssuer) => {
-      this.#revocations.addOwn('session', issuer ?? ownIssuer, session);
+    return this.#revoke({ session, issuer, keep_until: this.#longest }, options, () => {
+      this.#revocations.addOwn('session', this.#knownAs(issuer), session);
     });
   }
 
   /**
    * Revokes everything issued to a subject until now. Like {@link revoke}. It resolves once the second of the cut-off is over by the
    * clock of this machine, so that tokens issued afterwards are good. For an issuer other than the node, it adds the seconds by which
-   * that issuer's clock may be ahead: 3 by default, at most a minute.
+   * that issuer's clock may be ahead: 3 by default, at most a minute. A client that may only `revoke` cannot read the cut-off, and waits
+   * for 3 seconds. If the cut-off cannot be read in time, this rejects, although the revocation is durable.
    * @param {string | number} subject its `sub`
    * @param {RevokeOptions & { iss?: string }} [options] `iss`: its issuer; by default the issuer of tokens without `iss`
    */
   async revokeSubject(subject, { iss, ...options } = {}) {
     const name = subjectOf(subject, 'sub');
     if (name === undefined) throw new UsageError('the subject is missing');
-    // Only the node knows the second of the cut-off, so it is read from the feed.
     const issuer = iss ?? this.#issuer;
-    return this.#revoke({ subject: name, issuer }, options, async (ownIssuer) => {
-      await this.#follower.peek();
-      await this.#untilPast(this.#revocations.cutOff(issuer ?? ownIssuer, name), options.timeout);
-    });
+    return this.#revokeUntilNow({ subject: name, issuer }, options, () => this.#revocations.cutOff(this.#knownAs(issuer), name));
   }
 
   /**
@@ -305,10 +303,8 @@ export class BlocklistBase {
       throw new UsageError('a claim has a name, and a value that is a text, true or false, or a whole number below 2^53');
     }
     const issuer = iss ?? this.#issuer;
-    return this.#revoke({ claim: { name, value: known }, issuer }, options, async (ownIssuer) => {
-      await this.#follower.peek();
-      await this.#untilPast(this.#revocations.claimCutOff(issuer ?? ownIssuer, name, known), options.timeout);
-    });
+    const cutOff = () => this.#revocations.claimCutOff(this.#knownAs(issuer), name, known);
+    return this.#revokeUntilNow({ claim: { name, value: known }, issuer }, options, cutOff);
   }
 
   /**
@@ -362,7 +358,7 @@ export class BlocklistBase {
       staleAcceptances: this.#staleAcceptances,
       follower: id,
       cursor,
-      issuer: this.#issuer ?? this.#follower.issuer,
+      issuer: this.#issuer ?? this.#names.at(-1),
       failure,
     };
   }
@@ -395,7 +391,7 @@ export class BlocklistBase {
     if (kid !== undefined && typeof kid !== 'string') throw new InvalidClaimsError('the kid of a token must be a text');
     const expiresAt = date(claims.exp, 'exp');
     if (expiresAt === undefined) throw new InvalidClaimsError('a token without exp outlives its revocation, and can\'t be judged');
-    const issuer = this.#issuerOf(claims) ?? this.#follower.issuer;
+    const issuer = this.#issuerOf(claims) ?? this.#names.at(-1);
     const session = text(claims.sid, 'sid');
     const subject = subjectOf(/** @type {Record<string, unknown>} */ (claims)[this.#subjectClaim], this.#subjectClaim);
     const issuedAt = date(claims.iat, 'iat');
@@ -407,6 +403,11 @@ export class BlocklistBase {
   /** @param {Claims} claims */
   #issuerOf(claims) {
     return text(claims.iss, 'iss') ?? this.#issuer;
+  }
+
+  /** Returns the name of an issuer, which is the node's if none is given. @param {string | undefined} issuer */
+  #knownAs(issuer) {
+    return issuer ?? this.#names.at(-1) ?? '';
   }
 
   /** Returns when a token that the application issues now expires at the latest, if known. In seconds. */
@@ -475,39 +476,72 @@ export class BlocklistBase {
   /**
    * @param {Record<string, unknown>} body
    * @param {RevokeOptions} options
-   * @param {(ownIssuer: string) => void | Promise<void>} learn adds the revocation to this process's memory
+   * @param {() => number} cutOff returns the second of the cut-off, once it is in memory
+   * @returns {Promise<Revoked>}
+   */
+  #revokeUntilNow(body, options, cutOff) {
+    return this.#keepingAlive(async () => {
+      const revoked = await this.#revoke(body, options, () => {});
+      const { timeout = 5000 } = options;
+      let second;
+      try {
+        // Only the node knows the second of the cut-off, so it is read from the feed.
+        const until = performance.now() + timeout;
+        await this.#repeatedly(until, () => this.#follower.peek(until));
+        second = cutOff();
+      } catch (error) {
+        if (!(error instanceof NodeError && error.isPermanent)) throw error;
+        // This client may not read the feed. The clocks of the node and of the issuer are ahead by so much at most, unless set otherwise.
+        second = Math.floor(Date.now() / 1000) + SKEW;
+      }
+      await this.#untilPast(second, timeout);
+      return revoked;
+    });
+  }
+
+  /**
+   * @param {Record<string, unknown>} body
+   * @param {RevokeOptions} options
+   * @param {() => void} learn adds the revocation to this process's memory
    * @returns {Promise<Revoked>}
    */
   #revoke(body, { everywhere = false, timeout = 5000 }, learn) {
     return this.#keepingAlive(async () => {
-      const until = performance.now() + timeout;
       // Half of the time, so that a silent connection leaves time for another. A response with `?wait=everywhere` comes no later than
       // the bound of the node plus a second.
       const firstByte = everywhere ? (this.#follower.nodeBound ?? MAX_STALENESS) + 1000 + timeout : timeout / 2;
       const path = everywhere ? 'revocations?wait=everywhere' : 'revocations';
-      /** @type {Revoked} */
-      let revoked;
-      for (;;) {
-        try {
-          const answer = await this.#connection.ask(path, { firstByte, body });
-          if (answer.status !== 200) throw refusal(answer, this.#connection.url);
-          revoked = JSON.parse(textOf(answer.body));
-          break;
-        } catch (error) {
-          // Repeating a revocation changes nothing, so a lost request is sent again.
-          const failure = error instanceof NodeError ? error : new NodeError('ADIEU_ANSWER', 'the answer is not JSON', { cause: error });
-          const left = until - performance.now();
-          if (failure.isPermanent || this.#connection.isClosed || left < RETRY) throw failure;
-          await this.#connection.pause(RETRY);
-        }
-      }
-      // Until the whole log has been read once, no token is accepted anyway.
-      const learned = this.#follower.ready().then(() => learn(this.#follower.issuer ?? ''));
-      // If this fails, the token is revoked all the same: the next page brings the revocation, or the memory becomes stale.
-      const told = learned.catch(() => {});
+      // Repeating a revocation changes nothing, so a lost request is sent again.
+      const revoked = await this.#repeatedly(performance.now() + timeout, async () => {
+        const answer = await this.#connection.ask(path, { firstByte, body });
+        if (answer.status !== 200) throw refusal(answer, this.#connection.url);
+        return /** @type {Revoked} */ (JSON.parse(textOf(answer.body)));
+      });
+      // Until the whole log has been read once, no token is accepted anyway. If this fails, the next read brings the revocation.
+      const told = this.#follower.ready().then(learn).catch(() => {});
       if (this.#follower.isReady) await told;
       return revoked;
     });
+  }
+
+  /**
+   * Repeats what fails for a reason that may pass.
+   * @template T
+   * @param {number} until when it gives up, by the monotonic clock
+   * @param {() => Promise<T>} work
+   * @returns {Promise<T>}
+   * @throws {NodeError}
+   */
+  async #repeatedly(until, work) {
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        const failure = error instanceof NodeError ? error : new NodeError('ADIEU_ANSWER', 'the answer cannot be read', { cause: error });
+        if (failure.isPermanent || this.#connection.isClosed || until - performance.now() < RETRY) throw failure;
+        await this.#connection.pause(RETRY);
+      }
+    }
   }
 
   /**

@@ -11,7 +11,6 @@
 
 import { refusal } from './connection.js';
 import { NodeError } from './errors.js';
-import { between } from './freshness.js';
 import { MEDIA_TYPE, Page } from './page.js';
 import { breathe, soon } from './soon.js';
 
@@ -48,8 +47,6 @@ export class Follower {
   id = crypto.randomUUID();
   /** @type {string | undefined} */
   cursor;
-  /** The node's own issuer, once it is known. @type {string | undefined} */
-  issuer;
   /** The node's own `max_staleness`, in milliseconds, once it is known. @type {number | undefined} */
   nodeBound;
   /** The error of the last read. @type {NodeError | undefined} */
@@ -130,26 +127,39 @@ export class Follower {
     if (this.isReady) return Promise.resolve();
     if (this.#connection.isClosed) return Promise.reject(new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'));
     if (this.failure?.isPermanent) return Promise.reject(this.failure);
+    if (!this.#runs) return this.#refreshed();
     return new Promise((resolve, reject) => this.#waiting.add({ resolve, reject }));
+  }
+
+  /** Like {@link ready}, without waiting for a read that has not begun. */
+  async #refreshed() {
+    await this.#refreshing;
+    if (!this.isReady) throw this.failure ?? new NodeError('ADIEU_UNREACHABLE', 'the log has not been read yet');
   }
 
   /**
    * Reads and applies the current end of the log, once, beside the read that may be waiting. Revocations only accumulate, so the two reads
    * do not interfere; only the other one advances the cursor and the freshness.
+   * @param {number} until when it gives up, by the monotonic clock
    */
-  async peek() {
+  async peek(until) {
+    // Half of the time, so that a silent connection leaves time for another.
+    const firstByte = (until - performance.now()) / 2;
+    // No other read would keep the cursor, so each peek would read the whole log.
+    if (!this.#runs && !this.isReady && !this.failure?.isPermanent) await this.refresh(firstByte);
     const since = this.#freshness.now();
     const query = new URLSearchParams({ wait: '20' });
     let cursor = this.cursor;
     for (;;) {
       if (cursor !== undefined) query.set('after', cursor);
       const asked = this.#freshness.now();
-      const page = await this.#read(query, MAX_GRACE);
+      const page = await this.#read(query, firstByte);
       await this.#takeIn(page);
-      // A node may answer from slightly old memory, and reports its age. By the time at which that age exceeds the bound, this memory is
-      // stale anyway.
+      // A node may answer from slightly old memory, and reports its age.
       if (page.complete && asked.monotonic - page.age >= since.monotonic) return;
-      if (between(since, asked) > this.#settings.maxStaleness) return;
+      if (page.complete && asked.monotonic > until) {
+        throw new NodeError('ADIEU_UNAVAILABLE', `the node at ${this.#connection.url} has had no news itself for too long`);
+      }
       cursor = page.cursor;
     }
   }
@@ -197,7 +207,6 @@ export class Follower {
   async #catchUp(wait, firstByte) {
     for (;;) {
       const asked = this.#freshness.now();
-      const { cursor } = this;
       const page = await this.#readInTime(wait, firstByte);
       if (page.fromStart && this.cursor !== undefined) {
         this.#emit({
@@ -206,10 +215,8 @@ export class Follower {
           message: `the revocation log was replaced or rolled back (known ${this.cursor}, found ${page.cursor}); known revocations stay in force`,
         });
       }
-      if (!page.complete && page.cursor === cursor) throw new NodeError('ADIEU_ANSWER', 'the feed does not get on');
       await this.#takeIn(page);
       this.cursor = page.cursor;
-      this.issuer = page.issuer;
       this.nodeBound = page.maxStaleness;
       if (page.complete) {
         this.#freshness.completeAsOf(asked, page.age);
@@ -252,6 +259,7 @@ export class Follower {
     if (!continues(page, query.get('after'))) {
       throw new NodeError('ADIEU_ANSWER', 'the page does not continue the log from where it was read');
     }
+    if (!page.complete && page.cursor === query.get('after')) throw new NodeError('ADIEU_ANSWER', 'the feed does not get on');
     if (this.#settings.issuer === undefined) this.#revocations.nameNode(page.issuer);
     return page;
   }
