@@ -14,13 +14,10 @@
  * @returns {(event: Event) => void}
  */
 export function emitter(onEvent = tellConsole) {
+  const call = async (/** @type {Event} */ event) => onEvent(event);
   return (event) => {
-    try {
-      onEvent(event);
-    } catch (error) {
-      // An error of the callback must not stop the follower.
-      console.error('adieu: onEvent failed:', error);
-    }
+    // An error of the callback, which may be a rejection, must stop neither the follower nor the process.
+    call(event).catch((error) => console.error('adieu: onEvent failed:', error));
   };
 }
 

@@ -180,14 +180,18 @@ test('a closed blocklist sends no requests, and soon rejects', { skip: 'Deno' in
   await assert.rejects(ready, /closed/);
 });
 
-test('an error of the event callback does not stop the follower', async (t) => {
-  t.mock.method(console, 'error', () => {});
+test('an error of the event callback stops neither the follower nor the process', async (t) => {
+  const { mock } = t.mock.method(console, 'error', () => {});
   const node = await Node.start(t);
-  const onEvent = () => {
+  const thrown = () => {
     throw new Error('of the listener');
   };
-  const { blocklist } = await follow(t, node, { onEvent });
-  assert.equal(blocklist.status().fresh, true);
+  for (const [number, onEvent] of [thrown, async () => thrown()].entries()) {
+    const { blocklist } = await follow(t, node, { onEvent });
+    assert.equal(blocklist.status().fresh, true);
+    await eventually(() => mock.callCount() > number, 'it is written');
+    assert.match(String(mock.calls[number]?.arguments[1]), /of the listener/);
+  }
 });
 
 test('thirty revocations at a time print no warning', async (t) => {
