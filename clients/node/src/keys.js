@@ -58,7 +58,7 @@ export function isAlgorithm(name) {
 
 export class VerifyingKey {
   algorithm;
-  /** The `kid` of its tokens; undefined for a key that only tokens without `kid` may use. */
+  /** The `kid` of its tokens, if they have one. A secret has no id, because its thumbprint would let every reader of a token guess it. */
   id;
   #object;
   /** @type {Properties} */
@@ -69,13 +69,13 @@ export class VerifyingKey {
   /**
    * @param {Algorithm} algorithm
    * @param {KeyObject} object
-   * @param {string} [id]
+   * @param {string} [id] by default the thumbprint of a public key
    */
   constructor(algorithm, object, id) {
     this.#properties = ALGORITHMS[algorithm];
     requireFit(algorithm, this.#properties, object);
     this.algorithm = algorithm;
-    this.id = id;
+    this.id = id ?? (object.type === 'public' ? thumbprint(object) : undefined);
     this.#object = object;
     const { options } = this.#properties;
     this.#prepared = options === undefined ? object : { key: object, ...options };
@@ -150,7 +150,7 @@ export class KeySet {
 }
 
 /**
- * Returns a fixed key, for tokens without `kid`: a secret, a public key in PEM form, or a `KeyObject`.
+ * Returns a fixed key: a secret, a public key in PEM form, or a `KeyObject`.
  * @param {string | Uint8Array | KeyObject} key
  * @param {unknown} algorithm
  */
@@ -188,13 +188,13 @@ function fromJwk(jwk, rsa) {
   if (kid !== undefined && (typeof kid !== 'string' || kid === '')) return undefined;
   try {
     const object = createPublicKey({ key: { kty, n, e, crv, x, y }, format: 'jwk' });
-    return new VerifyingKey(algorithm, object, kid ?? thumbprint(object));
+    return new VerifyingKey(algorithm, object, kid);
   } catch {
     return undefined;
   }
 }
 
-/** The thumbprint of a public key (RFC 7638), which is its id if it has no other. @param {KeyObject} object */
+/** Returns the thumbprint of a public key (RFC 7638). @param {KeyObject} object */
 function thumbprint(object) {
   // The required members, in the order of their names.
   const { crv, e, kty, n, x, y } = object.export({ format: 'jwk' });

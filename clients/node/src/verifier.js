@@ -19,7 +19,7 @@ import { VerifiedTokens } from './verified-tokens.js';
  *   header `typ` of `at+jwt` or `rt+jwt`. `plain` accepts tokens as jsonwebtoken, fast-jwt and Flask-JWT-Extended make them, without `iss`,
  *   `jti` or a kind; use it only if the key signs tokens of this issuer alone
  * @property {string | Uint8Array | import('node:crypto').KeyObject} [key] a fixed key: a secret, a public key in PEM form, or a `KeyObject`. A
- *   token that names a key (`kid`) is rejected: it needs `keysUrl`
+ *   token may name a public key by its thumbprint (RFC 7638), as `kid`. With any other `kid`, it is rejected: it needs `keysUrl`
  * @property {string} [algorithm] that of the key; without a key, that of RSA keys that name none
  * @property {string | URL} [keysUrl] where the keys are published; by default, those of the node. A key is used with its own algorithm
  *   only, and a secret is never accepted from a URL

@@ -1,6 +1,7 @@
 /** A stolen key, and a claim such as a tenant, end all tokens that have them. */
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
 import { test } from 'node:test';
@@ -13,7 +14,7 @@ import { assertGood } from '../src/jose.js';
 import { writePage } from '../src/page-writer.js';
 import { Revocations } from '../src/revocations.js';
 import { Node, eventually, follow } from './support/node.js';
-import { ACCESS, claims, keyPair, token } from './support/tokens.js';
+import { ACCESS, SECRET, claims, hmac, keyPair, token } from './support/tokens.js';
 
 /** @typedef {import('../src/page.js').Entry} Entry */
 
@@ -254,6 +255,29 @@ test('a verifier knows the key also if the header does not name it, and looks at
   for (const verifier of verifiers) assert.deepEqual(verdicts(verifier), [false, false, false, true, true]);
   await append(claimOf('tenant', '7'));
   for (const verifier of verifiers) assert.deepEqual(verdicts(verifier), [false, false, false, false, false]);
+});
+
+test('a fixed public key is known by its thumbprint, whether the token names it or not', async (t) => {
+  const { blocklist, append } = await following(t);
+  for (const algorithm of ['EdDSA', 'ES256', 'RS256']) {
+    const pair = keyPair(algorithm);
+    const { crv, e, kty, n, x, y } = pair.public.export({ format: 'jwk' });
+    const thumbprint = createHash('sha256').update(JSON.stringify({ crv, e, kty, n, x, y })).digest('base64url');
+    const keys = [pair.public, pair.public.export({ type: 'spki', format: 'pem' })];
+    const verifiers = keys.map((key) => new Verifier({ blocklist, issuer: 'shop', key, algorithm }));
+    const tokens = [{}, { kid: thumbprint }].map((header) => token(pair, { ...ACCESS, ...header }, claims()));
+    for (const verifier of verifiers) {
+      for (const each of tokens) verifier.verify(each);
+      for (const kid of ['', 'kid-1', thumbprint.toLowerCase(), `${thumbprint}=`]) {
+        assert.throws(() => verifier.verify(token(pair, { ...ACCESS, kid }, claims())), /unknown key/, kid);
+      }
+    }
+    await append(entryOf({ id: thumbprint }));
+    for (const verifier of verifiers) for (const each of tokens) assert.throws(() => verifier.verify(each), RevokedError);
+  }
+  // A secret has no id.
+  const verifier = new Verifier({ blocklist, issuer: 'shop', key: SECRET, algorithm: 'HS256' });
+  verifier.verify(token(hmac(), ACCESS, claims()));
 });
 
 test('a callback comes for both, once', async (t) => {

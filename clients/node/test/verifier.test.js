@@ -92,7 +92,7 @@ test('each fault has its code and reason', async (t) => {
   assert.throws(() => verifier.verify(sign({}), { audience: /** @type {any} */ ('shop') }), { code: 'ADIEU_USAGE' });
 });
 
-test('a token that names a key is not for a fixed one, as at a node', async (t) => {
+test('a token that names a key is not for a fixed secret, as at a node', async (t) => {
   const { verifier } = await make(t, SHOP);
   verifier.verify(token(hmac(), ACCESS, claims()));
   assert.throws(() => verifier.verify(token(hmac(), { ...ACCESS, kid: 'any' }, claims())), /unknown key/);
