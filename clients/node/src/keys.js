@@ -181,14 +181,17 @@ export function fixedKey(key, algorithm) {
  */
 function fromJwk(jwk, rsa) {
   if (typeof jwk !== 'object' || jwk === null || PRIVATE.some((part) => part in jwk)) return undefined;
-  const { kty, n, e, crv, x, y, alg, kid, use = 'sig', key_ops: operations = ['verify'] } = /** @type {Record<string, any>} */ (jwk);
+  const { kty, n, e, crv, x, y, alg, kid, use, key_ops } = /** @type {Record<string, any>} */ (jwk);
   const onlyFit = OF_CURVES[crv];
   const algorithm = alg === 'Ed25519' ? 'EdDSA' : (alg ?? (kty === 'RSA' ? rsa : onlyFit));
-  if (!isAlgorithm(algorithm) || use !== 'sig' || !Array.isArray(operations) || !operations.includes('verify')) return undefined;
-  if (kid !== undefined && (typeof kid !== 'string' || kid === '')) return undefined;
+  // A member that is null counts as missing, as at a node: some issuers write all members.
+  const operations = key_ops ?? ['verify'];
+  const id = kid ?? undefined;
+  if (!isAlgorithm(algorithm) || (use ?? 'sig') !== 'sig' || !Array.isArray(operations) || !operations.includes('verify')) return undefined;
+  if (id !== undefined && (typeof id !== 'string' || id === '')) return undefined;
   try {
     const object = createPublicKey({ key: { kty, n, e, crv, x, y }, format: 'jwk' });
-    return new VerifyingKey(algorithm, object, kid);
+    return new VerifyingKey(algorithm, object, id);
   } catch {
     return undefined;
   }

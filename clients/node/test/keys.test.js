@@ -121,6 +121,21 @@ test('a key without an id is known by its thumbprint', async (t) => {
   verifier.verify(token(pair, ACCESS, claims()));
 });
 
+test('a member of a key that is null counts as missing', () => {
+  const parse = (/** @type {object[]} */ ...keys) => KeySet.parse(Buffer.from(JSON.stringify({ keys }))).keys;
+  const [ed, rsa] = [jwk(keyPair('EdDSA')), jwk(keyPair('RS256'), { alg: 'RS256' })];
+  for (const name of ['use', 'kid', 'key_ops', 'alg', 'x5c', 'x5t']) {
+    assert.deepEqual(parse({ ...ed, kid: 'a', [name]: null }).map(({ id }) => id), name === 'kid' ? parse(ed).map(({ id }) => id) : ['a'], name);
+  }
+  const all = { use: null, kid: null, key_ops: null };
+  assert.equal(parse({ ...rsa, ...all })[0]?.id, parse(rsa)[0]?.id);
+  // An RSA key needs an algorithm, and a private part is one whatever it is.
+  assert.deepEqual(parse({ ...rsa, alg: null }, { ...ed, d: null }, { ...ed, x: null }, { ...ed, crv: null }), []);
+  for (const wrong of [{ use: '' }, { use: 'enc' }, { key_ops: [] }, { key_ops: [null] }, { key_ops: 'verify' }, { kid: '' }, { kid: 0 }]) {
+    assert.deepEqual(parse({ ...ed, ...wrong }), [], JSON.stringify(wrong));
+  }
+});
+
 test('unknown keys cause one request after some seconds, however many there are, and what was verified with a removed key ends', async (t) => {
   const make = await makeVerifiers(t);
   const [old, next] = [keyPair('EdDSA'), keyPair('EdDSA')];
