@@ -81,7 +81,9 @@ export class Rules {
     const audience = audienceOf(claims.aud);
     const kind = this.#kind(header, claims);
     const named = claims[this.#subjectClaim];
-    const subject = this.#accepted.integerSubject ? subjectOf(named, this.#subjectClaim) : text(named, this.#subjectClaim);
+    // Another claim is a text at a node, whatever the profile.
+    const mayBeInteger = this.#accepted.integerSubject && this.#subjectClaim === 'sub';
+    const subject = mayBeInteger ? subjectOf(named, this.#subjectClaim) : text(named, this.#subjectClaim);
     if (subject === undefined) throw new InvalidClaimsError(`the token lacks the claim ${this.#subjectClaim}`);
     const session = text(claims.sid, 'sid');
     let tokenId = text(claims.jti, 'jti');

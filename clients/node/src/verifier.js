@@ -31,7 +31,10 @@ import { VerifiedTokens } from './verified-tokens.js';
 
 /** @typedef {VerifierSettings & { blocklist: Blocklist, onEvent?: (event: import('./events.js').Event) => void }} SharedVerifierOptions */
 
-/** @typedef {Record<string, unknown> & { sub: string | number, exp: number, iss?: string, jti?: string, sid?: string }} VerifiedClaims */
+/**
+ * `sub` may be missing only with another `subjectClaim`, and is then as the issuer wrote it.
+ * @typedef {Record<string, unknown> & { sub?: string | number, exp: number, iss?: string, jti?: string, sid?: string }} VerifiedClaims
+ */
 
 /** How many headers of an issuer are remembered. Most issuers have one or two for each key. */
 const MAX_HEADERS = 64;

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { InvalidClaimsError, TokenError, Verifier } from '../src/index.js';
+import { Blocklist, InvalidClaimsError, TokenError, Verifier } from '../src/index.js';
 import { Node, claimsOf, follow } from './support/node.js';
 import { ACCESS, SECRET, claims, encoded, hmac, keyPair, signedText, token } from './support/tokens.js';
 
@@ -400,4 +400,20 @@ test('the subject can be in another claim, as at the node', async (t) => {
   assert.equal(await ask(ana, 'revoked'), 'token_revoked');
   assert.equal(await ask(ben, 'not revoked'), 'good');
   assert.equal(await ask(token(signer, ACCESS, { ...others, oid: 'cid', sub: 'ana' }), 'sub of a revoked one'), 'good');
+});
+
+test('a subject in another claim is a text in every profile, and `sub` may be missing then', async (t) => {
+  const blocklist = await Blocklist.inMemory({ issuer: 'shop', subjectClaim: 'oid' });
+  t.after(() => blocklist.close());
+  const { sub: _, ...others } = claims();
+  for (const profile of /** @type {const} */ (['rfc9068', 'plain'])) {
+    const verifier = new Verifier({ blocklist, issuer: 'shop', key: SECRET, algorithm: 'HS256', profile });
+    const found = verifier.verify(token(hmac(), ACCESS, { ...others, oid: 'ana' }));
+    // @ts-expect-error The type says that it may be missing.
+    const name = () => found.sub.toString();
+    assert.throws(name, TypeError);
+    for (const oid of [7, 0, -1, 7.5, true, null, ['ana']]) {
+      assert.throws(() => verifier.verify(token(hmac(), ACCESS, { ...others, oid })), InvalidClaimsError, `${profile} ${oid}`);
+    }
+  }
 });
