@@ -97,6 +97,11 @@ export class Hooks {
       // A memory that is stale already is reported too.
       this.#wasFresh = true;
       this.#look();
+    } else if (state === 'stale' && !this.#wasFresh) {
+      // The others have been called.
+      soon(() => {
+        if (callbacks.has(one) && !this.#isClosed && this.#left < 0) this.#call(callback);
+      });
     }
     return () => {
       if (callbacks.delete(one)) this.#count -= 1;

@@ -170,8 +170,16 @@ test('callbacks come when the memory becomes stale, and fresh again, until they 
   blocklist.onStale(() => void others.push('stale'));
   blocklist.onFresh(() => void others.push('fresh'));
   await eventually(() => others.length === 1, 'it was stale already');
+  // One that comes later, and one that is ended before it is called.
+  blocklist.onStale(() => void others.push('stale too'));
+  blocklist.onStale(() => assert.fail('it was ended'))();
+  await eventually(() => others.length === 2, 'it was stale already');
+  await new Promise((resolve) => setTimeout(resolve, 200));
   proxy.mode = 'pass';
-  await eventually(() => others.length === 2, 'it is fresh');
-  assert.deepEqual(others, ['stale', 'fresh']);
+  await eventually(() => others.length === 3, 'it is fresh');
+  // While it is fresh, nothing is called at once.
+  blocklist.onStale(() => void others.push('stale again'));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.deepEqual(others, ['stale', 'stale too', 'fresh']);
   assert.deepEqual(called, more);
 });
