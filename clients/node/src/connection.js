@@ -49,8 +49,8 @@ export class Connection {
    * @param {(url: URL) => Transport} transportFor
    */
   constructor(url, clientId, secret, transportFor) {
-    const base = new URL(url);
-    if (base.protocol !== 'http:' && base.protocol !== 'https:') throw new UsageError('url: must be http or https');
+    const base = URL.canParse(String(url)) ? new URL(url) : undefined;
+    if (base?.protocol !== 'http:' && base?.protocol !== 'https:') throw new UsageError('url: must be an http or https URL');
     // Credentials in an address would end up in logs.
     if (base.username || base.password) throw new UsageError('url: give the credentials as clientId and secret');
     if (base.search || base.hash) throw new UsageError('url: must have no query and no fragment');

@@ -14,7 +14,7 @@ const GOOD = { url: 'http://127.0.0.1:1', clientId: 'service', secret: 'c2VjcmV0
 
 test('invalid settings are an error at once', () => {
   for (const [name, values] of Object.entries({
-    url: ['', 'node', 'ftp://node', 'http://service:secret@node', 'http://node?x=1', 'http://node#x'],
+    url: ['', 'node', 'http://', 7, 'ftp://node', 'http://service:secret@node', 'http://node?x=1', 'http://node#x'],
     clientId: ['', 'a:b', 7],
     secret: ['', undefined, '\n', '\ufeff\r\n'],
     subjectClaim: ['', 7, null],
@@ -25,7 +25,8 @@ test('invalid settings are an error at once', () => {
     issuer: ['', 7],
   })) {
     for (const value of values) {
-      assert.throws(() => new Blocklist(/** @type {any} */ ({ ...GOOD, [name]: value })), TypeError, `${name}: ${value}`);
+      const make = () => new Blocklist(/** @type {any} */ ({ ...GOOD, [name]: value }));
+      assert.throws(make, { name: 'TypeError', code: 'ADIEU_USAGE' }, `${name}: ${value}`);
     }
   }
 });
