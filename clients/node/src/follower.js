@@ -65,6 +65,8 @@ export class Follower {
   #runs = false;
   /** The delay after the next failure. */
   #retry = MIN_RETRY_DELAY;
+  /** The level of the event about the current outage. @type {'warn' | 'error' | undefined} */
+  #reported;
   /** @type {Promise<void> | undefined} */
   #refreshing;
   /** @type {Set<{ resolve: () => void, reject: (error: NodeError) => void }>} */
@@ -296,6 +298,7 @@ export class Follower {
       this.#emit({ type: 'following', level: 'info', message: `following ${this.#connection.url} again` });
     }
     this.failure = undefined;
+    this.#reported = undefined;
     if (!this.isReady) {
       this.isReady = true;
       const count = this.#revocations.size;
@@ -307,9 +310,10 @@ export class Follower {
 
   /** @param {NodeError} failure */
   #failed(failure) {
-    // Emits one event per outage, not one per retry.
-    if (this.failure?.message !== failure.message) {
-      const level = failure.isPermanent ? 'error' : 'warn';
+    // Emits one event per outage, not one per retry, and another if only an operator can end it.
+    const level = failure.isPermanent ? 'error' : 'warn';
+    if (this.#reported === undefined || (this.#reported === 'warn' && level === 'error')) {
+      this.#reported = level;
       this.#emit({ type: 'failing', level, message: failure.message, error: failure });
     }
     this.failure = failure;

@@ -112,6 +112,32 @@ for (const [client, Client] of Object.entries(CLIENTS)) for (const [what, [answe
   });
 }
 
+for (const [client, Client] of Object.entries(CLIENTS)) {
+  test(`an outage with changing errors, for ${client}: reported once, again if only an operator can end it, and anew in the next`, async (t) => {
+    let statuses = [502, 503, 500];
+    let times = 0;
+    const { blocklist, events } = await followed(t, (response) => {
+      times += 1;
+      const status = statuses[times % statuses.length] ?? 200;
+      response.writeHead(status).end(status === 200 ? writePage([], { position: 1 }) : '');
+    }, Client);
+    t.mock.method(Date, 'now', ((now) => () => now() + times * 8001)(Date.now));
+    /** @param {number[]} found */
+    const answered = async (...found) => {
+      [statuses, times] = [found, 0];
+      await eventually(async () => {
+        await blocklist.fresh();
+        return times > found.length;
+      }, 'it was asked for each of them');
+      return events.splice(0).filter(({ type }) => type === 'failing').map(({ level }) => level);
+    };
+    assert.deepEqual(await answered(502, 503, 500), ['warn']);
+    assert.deepEqual(await answered(403, 503), ['error']);
+    await answered(200);
+    assert.deepEqual(await answered(503, 502), ['warn']);
+  });
+}
+
 test('a log that went back is reported, and known revocations are kept', async (t) => {
   const { blocklist, events } = await followed(t, (response) => response.end(writePage([], { flags: 3, position: 0 })));
   await eventually(() => events.some(({ type }) => type === 'log_changed'), 'it is reported');
