@@ -1,5 +1,5 @@
 import { SKEW } from './acceptance.js';
-import { claimId, claimText, date, requireClaims, subjectOf, text } from './claims.js';
+import { claimId, claimText, date, lastSecond, requireClaims, subjectOf, text } from './claims.js';
 import { refusal, textOf } from './connection.js';
 import { InvalidClaimsError, NodeError, RevokedError, StaleError, UsageError } from './errors.js';
 import { emitter } from './events.js';
@@ -215,8 +215,8 @@ export class BlocklistBase {
       /** @type {Record<string, unknown>} */
       const one = { token_id: tokenId, issuer };
       // Not as `expires_at`, with which the node would look the token up: a wrong value would hide the revocation.
-      if (typeof exp === 'number') one.keep_until = Math.floor(exp);
-      else if (keepUntil !== undefined) one.keep_until = keepUntil;
+      if (typeof exp === 'number') one.keep_until = date(exp, 'exp');
+      else if (keepUntil !== undefined) one.keep_until = lastSecond(keepUntil);
       else if (this.#lifetime !== undefined) one.keep_until = this.#longest;
       revocations.push(one);
     }
@@ -286,7 +286,7 @@ export class BlocklistBase {
   async revokeSubject(subject, { iss, ...options } = {}) {
     const name = subjectOf(subject, 'sub');
     if (name === undefined) throw new UsageError('the subject is missing');
-    const issuer = iss ?? this.#issuer;
+    const issuer = text(iss, 'iss') ?? this.#issuer;
     return this.#revokeUntilNow({ subject: name, issuer }, options, () => this.#revocations.cutOff(this.#knownAs(issuer), name));
   }
 
@@ -302,7 +302,7 @@ export class BlocklistBase {
     if (typeof name !== 'string' || known === undefined || claimId(name, known) === undefined) {
       throw new UsageError('a claim has a name, and a value that is a text, true or false, or a whole number below 2^53');
     }
-    const issuer = iss ?? this.#issuer;
+    const issuer = text(iss, 'iss') ?? this.#issuer;
     const cutOff = () => this.#revocations.claimCutOff(this.#knownAs(issuer), name, known);
     return this.#revokeUntilNow({ claim: { name, value: known }, issuer }, options, cutOff);
   }

@@ -96,6 +96,12 @@ export function date(value, claim) {
   throw new InvalidClaimsError(`the claim ${claim} must be seconds since 1970`);
 }
 
+/** Returns the time until which a revocation is kept, rounded up. @param {unknown} value */
+export function lastSecond(value) {
+  if (typeof value === 'number' && value >= 0 && value <= LATEST) return Math.ceil(value);
+  throw new UsageError('keepUntil: must be seconds since 1970');
+}
+
 /** @param {string} value */
 function byteLength(value) {
   return new TextEncoder().encode(value).length;

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { claimId } from './claims.js';
 import { NodeError } from './errors.js';
 import { pause } from './exchange.js';
+import { Page } from './page.js';
 import { writePage } from './page-writer.js';
 import { IN_MEMORY } from './settings.js';
 
@@ -59,7 +60,7 @@ export class MemoryNode {
     const query = new URL(path, 'memory:///').searchParams;
     if (body === undefined) await this.#news(query);
     if (this.isClosed) throw new NodeError('ADIEU_CLOSED', 'the blocklist has been closed');
-    return { status: 200, headers: {}, body: body === undefined ? this.#page(query) : this.#revoke(body, query) };
+    return body === undefined ? answer(200, this.#page(query)) : this.#revoke(body, query);
   }
 
   /** Waits for an entry after the cursor, for as long as a request may. @param {URLSearchParams} query */
@@ -87,16 +88,34 @@ export class MemoryNode {
    */
   #revoke(body, query) {
     const now = Math.floor(Date.now() / 1000);
+    /** @type {Entry[]} */
+    const entries = [];
     for (const { issuer = ISSUER, keep_until: keepUntil = now + KEPT, ...target } of body.revocations ?? [body]) {
       const [name, value] = /** @type {[keyof typeof KINDS, any]} */ (Object.entries(target)[0]);
       const kind = KINDS[name];
       const id = kind === 'claim' ? claimId(value.name, value.value) : value;
       const issuedUntil = kind === 'subject' || kind === 'claim' ? now : 0;
-      this.#entries.push({ issuer, kind, id, issuedUntil, lapsesAt: keepUntil + KEPT_AFTER_EXPIRY });
+      entries.push({ issuer, kind, id, issuedUntil, lapsesAt: keepUntil + KEPT_AFTER_EXPIRY });
     }
+    if (!entries.every(isReadable)) return answer(422, Buffer.from('{"message":"A revocation is invalid."}'));
+    for (const entry of entries) this.#entries.push(entry);
     for (const wake of this.#waiting) wake();
     const everywhere = query.has('wait') ? { everywhere: { acknowledged: 1, waited_out: 0, unbounded: 0 } } : {};
-    return Buffer.from(JSON.stringify({ message: 'Revoked.', ...everywhere }));
+    return answer(200, Buffer.from(JSON.stringify({ message: 'Revoked.', ...everywhere })));
+  }
+}
+
+/** @param {number} status @param {Buffer} body */
+function answer(status, body) {
+  return { status, headers: {}, body };
+}
+
+/** Returns whether a follower can read an entry: a page with one that it cannot would stop it for ever. @param {Entry} entry */
+function isReadable(entry) {
+  try {
+    return new Page(writePage([entry])).entries().length === 1;
+  } catch {
+    return false;
   }
 }
 

@@ -17,9 +17,11 @@ import { Blocklist, readiness } from '../src/index.js';
 import { MemoryNode } from '../src/memory-node.js';
 import { observe } from '../src/opentelemetry.js';
 import { Page } from '../src/page.js';
+import { writePage } from '../src/page-writer.js';
 import { collect } from '../src/prometheus.js';
 import { findServer, startServer } from '../src/testing.js';
 import { BINARY, Node, eventually, follow, startToFollow } from './support/node.js';
+import { serve } from './support/server.js';
 
 const claims = (others = {}) => {
   const now = Math.floor(Date.now() / 1000);
@@ -59,6 +61,51 @@ test('in memory, the rules are the same', async (t) => {
   await eventually(() => !blocklist.status().fresh, 'it is stale');
   assert.throws(() => blocklist.isRevoked(claims()), { code: 'ADIEU_STALE' });
   assert.equal(blocklist.isRevoked(one), true);
+});
+
+test('what a real node refuses is refused in memory too, and changes nothing', async (t) => {
+  /** @type {Blocklist[]} */
+  const blocklists = [];
+  const node = await Node.start(t);
+  blocklists.push((await follow(t, node)).blocklist, await Blocklist.inMemory(), await Blocklist.inMemory({ lifetime: 1e300 }));
+  t.after(() => blocklists.forEach((blocklist) => blocklist.close()));
+  const now = Math.floor(Date.now() / 1000);
+  const wrong = /** @type {any[]} */ ([NaN, Infinity, -1, now * 1000, '1800000000', null]);
+  const long = 'a'.repeat(513);
+  for (const blocklist of blocklists) {
+    for (const keepUntil of wrong) await assert.rejects(blocklist.revoke({ jti: 'x', keepUntil }), { code: 'ADIEU_USAGE' });
+    for (const exp of wrong.slice(0, 4)) await assert.rejects(blocklist.revoke({ jti: 'x', exp }), { code: 'ADIEU_CLAIMS' });
+    for (const jti of ['', long]) await assert.rejects(blocklist.revoke({ jti }), { code: 'ADIEU_CLAIMS' });
+    for (const iss of /** @type {any[]} */ (['', long, 7, null])) {
+      await assert.rejects(blocklist.revokeSubject('x', { iss }), { code: 'ADIEU_CLAIMS' });
+      await assert.rejects(blocklist.revokeClaim('tenant', 'x', { iss }), { code: 'ADIEU_CLAIMS' });
+      await assert.rejects(blocklist.revokeSession('x', { iss }), { code: 'ADIEU_CLAIMS' });
+    }
+    await assert.rejects(blocklist.revoke({ jti: 'x', exp: 253_402_300_799 }), { code: 'ADIEU_REJECTED' });
+    // A part of a second is one more.
+    await blocklist.revoke({ jti: 'kept', keepUntil: now + 59.5 });
+    assert.equal(blocklist.isRevoked(claims({ jti: 'kept' })), true);
+  }
+  for (const session of ['', long, 7]) await assert.rejects(/** @type {Blocklist} */ (blocklists[1]).revokeSession(/** @type {any} */ (session)), { code: 'ADIEU_CLAIMS' });
+  await assert.rejects(/** @type {Blocklist} */ (blocklists[2]).revokeSession('x'), { code: 'ADIEU_REJECTED' });
+  // Longer than the bound, after which the memory would be stale if the follower could not read on.
+  await new Promise((resolve) => setTimeout(resolve, 2100));
+  for (const blocklist of blocklists) assert.equal(blocklist.isRevoked(claims({ jti: 'x' })), false);
+});
+
+test('a fractional keepUntil is rounded up', async (t) => {
+  /** @type {any[]} */
+  const sent = [];
+  const url = await serve(t, async (request, response) => {
+    let content = '';
+    for await (const chunk of request) content += chunk;
+    if (request.method === 'POST') sent.push(...JSON.parse(content).revocations);
+    response.end(request.method === 'POST' ? '{}' : writePage([], { flags: 3, position: 0 }));
+  });
+  const blocklist = new Blocklist({ url, clientId: 'a', secret: 'b', onEvent() {} });
+  t.after(() => blocklist.close());
+  for (const keepUntil of [1_800_000_000, 1_800_000_000.001, 1_800_000_000.9]) await blocklist.revoke({ jti: 'x', keepUntil });
+  assert.deepEqual(sent.map(({ keep_until: second }) => second), [1_800_000_000, 1_800_000_001, 1_800_000_001]);
 });
 
 test('a long log in memory is read in pages', async () => {
