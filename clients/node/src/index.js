@@ -4,7 +4,7 @@ export { readiness } from './readiness.js';
 export { tokenIdOf } from './token-id.js';
 export { Verifier } from './verifier.js';
 
-/** @typedef {import('./settings.js').Options} Options */
+/** @typedef {import('./blocklist.js').Options} Options */
 /** @typedef {import('./blocklist-base.js').Claims} Claims */
 /** @typedef {import('./blocklist-base.js').RevokeOptions} RevokeOptions */
 /** @typedef {import('./blocklist-base.js').Revoked} Revoked */

@@ -65,7 +65,9 @@ import { collect } from '@adieu/client/prometheus';
 import { startServer, type TestServer } from '@adieu/client/testing';
 
 const options: Options = { url: 'http://127.0.0.1:1', clientId: 'a', secret: 'b', onEvent: (event: Event) => console.log(event.message) };
+const files: Options = { ...options, caFile: 'ca.pem', certificateFile: 'certificate.pem' };
 export const blocklist = new Blocklist(options);
+export const withFiles = () => new Blocklist(files);
 export const revoked: boolean = blocklist.isRevoked({ exp: 1 });
 export const status: Status = blocklist.status();
 export const done: Promise<Revoked> = blocklist.revoke({ jti: 'x' }, { everywhere: true });
