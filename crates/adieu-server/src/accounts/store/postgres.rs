@@ -238,7 +238,7 @@ impl AccountStore for Postgres {
     async fn issuer(&self) -> Result<Option<Issuer>, Error> {
         let Some(row) = self.fetch_optional(sqlx::query(ISSUER)).await? else { return Ok(None) };
         let issuer = from_text(row.try_get(0).map_err(Error::unavailable)?).map_err(Error::unavailable)?;
-        Issuer::new(issuer.into_owned()).map(Some).map_err(Error::unavailable)
+        Issuer::new(&*issuer).map(Some).map_err(Error::unavailable)
     }
 }
 
