@@ -15,7 +15,7 @@ use std::{
 };
 
 use adieu::{
-    Issuer, TokenId,
+    Issuer, RollbackCause, TokenId,
     restore::{HighWater, Verdict},
     revocation::{Cursor, LogId, Position, Revocation, Target},
     session::Session,
@@ -133,14 +133,15 @@ async fn open(address: &StoreAddress) -> anyhow::Result<Stores> {
 async fn ensure_not_rolled_back(source: &Stores, from: &StoreAddress, file: &Path) -> anyhow::Result<()> {
     // First the mark, then the log, which a server may be appending to.
     let (Some(mark), Some(restorable)) = (HighWater::inspect(file)?, source.core().restorable()) else { return Ok(()) };
-    if let Verdict::RolledBack(why) = mark.compare(&restorable.inspect(mark.anchor()).await?) {
-        bail!(
+    match mark.compare(&restorable.inspect(mark.anchor()).await?) {
+        // The mark may be that of another store, and this one has never had a revocation.
+        Verdict::RolledBack(RollbackCause::Emptied) | Verdict::Another | Verdict::Continued => Ok(()),
+        Verdict::RolledBack(why) => bail!(
             "{from} was restored from an older copy, as the high-water mark {} shows: {why}. Run `adieu log accept-restore` on it \
              first, which revokes every token that was issued before",
             file.display()
-        );
+        ),
     }
-    Ok(())
 }
 
 async fn log_id(stores: &Stores) -> anyhow::Result<String> {

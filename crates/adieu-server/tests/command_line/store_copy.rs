@@ -242,6 +242,11 @@ async fn a_source_that_was_rolled_back_is_not_copied() {
         assert!(refused.contains(&format!("{to} shows")), "{refused}");
     }
     assert!(!place.path("new").exists());
+    let another = ["user", "add", "ana", "--password-stdin", "--data", "another"];
+    place.run_with(&another, b"1234").succeeded();
+    let unrelated =
+        ["--from", "sqlite:another/adieu.sqlite", "--to", "sqlite:new/another.sqlite", "--config", "mark.toml"];
+    place.run(&[&["store", "copy"], &unrelated[..]].concat()).succeeded();
 
     std::fs::rename(place.path("mark"), place.path("data.high-water")).unwrap();
     place.run(&["log", "accept-restore"]).succeeded();
