@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! 1. Every command works on the store of the server's settings, also while a server runs on it: within
-//!    `max_staleness` the server rejects what a command revokes.
+//!    `max_staleness` the server rejects what a command revokes. A command whose issuer is not that of the server fails.
 //! 2. A command does not create a store, except `user add`, so that an administrator can exist before the first
 //!    start; with `--create` also `user import` and `client add`. A command that lists, checks or copies what is in a store
 //!    does not migrate it.
