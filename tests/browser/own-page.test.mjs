@@ -48,5 +48,6 @@ test('a page of an application logs in, lists, ends sessions and sees the end of
   await tab.getByRole('button', { name: 'Log out', exact: true }).click();
   await tab.getByText('You are logged out.').waitFor();
   await page.getByText('Your session has ended.').waitFor();
+  assert.ok(await tab.getByText('You are logged out.').isVisible(), 'its own logout is no news to this tab');
   assert.deepEqual(await context.cookies(), []);
 });
