@@ -29,6 +29,8 @@ export class Node {
   #process;
   /** @type {NodeJS.ProcessEnv} */
   #environment;
+  /** @type {Record<string, string>} */
+  #settings;
   #folder;
   #data;
   port = 0;
@@ -51,6 +53,7 @@ export class Node {
   constructor(folder, settings) {
     this.#folder = folder;
     this.#data = join(folder, 'data');
+    this.#settings = settings;
     this.#environment = environmentOf(this.#data, settings);
     // Started by `#run`; this keeps the type simple.
     this.#process = /** @type {any} */ (undefined);
@@ -74,7 +77,8 @@ export class Node {
   /** Kills the node, and restarts it on the same data and another port. @param {Record<string, string>} [settings] that change */
   async restart(settings = {}) {
     await this.kill();
-    Object.assign(this.#environment, environmentOf(this.#data, settings));
+    this.#settings = { ...this.#settings, ...settings };
+    this.#environment = environmentOf(this.#data, this.#settings);
     await this.#run();
   }
 
