@@ -31,7 +31,7 @@ use super::{
 use crate::{
     audit::{self, Event},
     clients,
-    config::{MAX_SESSION, Rate},
+    config::MAX_SESSION,
     error::{ApiError, FieldErrors},
     feed::Everywhere,
     input::Fields,
@@ -160,7 +160,7 @@ impl Revoker {
     /// Runs an action that counts as `number` revocations against the quota of a client. If it fails, it counts as none.
     ///
     /// # Errors
-    /// [`ApiError::QuotaUsedUp`], before anything is done, or that of the action.
+    /// [`ApiError::QuotaUsedUp`], or that the quota never allows so many, before anything is done; or that of the action.
     pub(super) async fn within_quota<T>(
         &self,
         api: &Api,
@@ -169,6 +169,10 @@ impl Revoker {
     ) -> Result<T, ApiError> {
         let Self::Client(service) = self else { return action.await };
         let (quota, _) = service.limits.or_else(&api.settings);
+        if number > usize::try_from(quota.burst).unwrap_or(usize::MAX) {
+            let message = format!("At most {} at once, which is the client's quota.", quota.burst);
+            return Err(FieldErrors::one("revocations", message).into());
+        }
         let taken = api.node.quotas.take(&service.name, quota, number);
         let taken = taken.map_err(|RetryAfter(retry_after)| ApiError::QuotaUsedUp { retry_after })?;
         taken.unless_failed(action.await)
@@ -291,11 +295,6 @@ pub(super) async fn revoke(
                 _ => continue,
             };
             return Err(ApiError::ForAdministrators(message));
-        }
-        let (Rate { burst, .. }, _) = service.limits.or_else(&api.settings);
-        if items.len() > usize::try_from(burst).unwrap_or(usize::MAX) {
-            let message = format!("At most {burst} at once, which is the client's quota.");
-            return Err(FieldErrors::one("revocations", message).into());
         }
     }
     let by = match &revoker {

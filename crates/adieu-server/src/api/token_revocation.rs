@@ -26,7 +26,7 @@ use crate::{
     feed::Everywhere,
 };
 
-/// With `?wait=everywhere`: whom that was waited for.
+/// With `?wait=everywhere`: how many followers were waited for.
 #[derive(Serialize, ToSchema)]
 pub(super) struct TokenRevoked {
     everywhere: Everywhere,

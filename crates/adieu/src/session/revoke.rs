@@ -275,8 +275,8 @@ impl Sessions {
 
     /// Returns the maximum lifetime of our own tokens, as far as it is known: those without a session may live longer.
     pub(crate) fn longest_own(&self) -> Duration {
-        let of_others = self.verifier.decoder().rules().max_lifetime_set();
-        self.settings.load().max_lifetime().max(of_others.unwrap_or_default())
+        let of_rules = self.verifier.decoder().rules().max_lifetime_set();
+        self.settings.load().max_lifetime().max(of_rules.unwrap_or_default())
     }
 
     fn needs_latest_expiry(&self, request: &RevocationRequest) -> bool {
