@@ -286,7 +286,7 @@ pub(super) async fn revoke(
         }
     };
     let items = read(fields, &api, &kept_until)?;
-    if let Revoker::Client(service) = &revoker {
+    if let Revoker::Client(_) = revoker {
         for item in &items {
             // Clients may not revoke what never lapses: nothing would bound what they leave in the log.
             let message = match item.request.target {
