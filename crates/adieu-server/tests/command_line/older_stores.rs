@@ -4,7 +4,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::support::{Done, Place};
 
-const READING: [&[&str]; 10] = [
+const READING: [&[&str]; 11] = [
     &["log", "status"],
     &["store", "check"],
     &["user", "list"],
@@ -15,6 +15,7 @@ const READING: [&[&str]; 10] = [
     &["key", "list"],
     &["delivery", "list"],
     &["session", "list"],
+    &["token", "inspect", "a.b.c"],
 ];
 
 const VERSION: &str = "SELECT version FROM component WHERE name = 'accounts'";

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        on_store::open,
+        on_store::{open, open_to_read},
         output::{Output, Reader, Table, written},
     },
     keys_for,
@@ -21,6 +21,8 @@ use crate::{
 };
 
 pub(super) async fn run(token: &str, settings: &Settings, mut output: Output) -> anyhow::Result<ExitCode> {
+    // A node migrates its store, which a command that only reads must not.
+    drop(open_to_read(settings).await?);
     let node = open(settings).await?;
     if let Err(error) = keys_for(token, &node).await {
         // Without standard error there is no place to report this.
