@@ -57,10 +57,27 @@ export function readObject(encoded, what) {
 }
 
 /**
- * Returns the number of members of a valid JSON object itself, a name that is repeated as often as it is; -1 if it is nested too deeply.
- * @param {string} text
+ * Checks that no object inside a claim has a name twice either: two parsers could read different subjects there.
+ * @param {{ text: string, value: Record<string, unknown> }} object from {@link readObject}
+ * @throws {TokenError}
  */
-function countMembers(text) {
+export function checkNames({ text, value }) {
+  if (countMembers(text, MAX_DEPTH) !== countNames(value)) throw malformed('a name appears twice in a claim');
+}
+
+/** Returns the number of names in an object or array, at any depth. @param {object} value @returns {number} */
+function countNames(value) {
+  let names = Array.isArray(value) ? 0 : Object.keys(value).length;
+  for (const inner of Object.values(value)) if (typeof inner === 'object' && inner !== null) names += countNames(inner);
+  return names;
+}
+
+/**
+ * Returns the number of members of a valid JSON object, a name that is repeated as often as it is; -1 if it is nested too deeply.
+ * @param {string} text
+ * @param {number} deepest counts the members of objects down to this depth; 1 is the object itself
+ */
+function countMembers(text, deepest = 1) {
   let depth = 0;
   let members = 0;
   for (let at = 0; at < text.length; at += 1) {
@@ -70,7 +87,7 @@ function countMembers(text) {
         while (isEscaped(text, at));
         break;
       case 0x3a: // :
-        if (depth === 1) members += 1;
+        if (depth <= deepest) members += 1;
         break;
       case 0x7b: // {
       case 0x5b: // [

@@ -1,7 +1,7 @@
 /** Verifies tokens in one call that never uses the network: signature, claims, revocation and staleness. */
 
 import { Blocklist } from './blocklist.js';
-import { MAX_TOKEN_BYTES, malformed, readObject } from './encoded-object.js';
+import { MAX_TOKEN_BYTES, checkNames, malformed, readObject } from './encoded-object.js';
 import { InvalidClaimsError, RevokedError, StaleError, TokenError, UsageError } from './errors.js';
 import { emitter } from './events.js';
 import { readHeader, unknownKey } from './header.js';
@@ -159,8 +159,9 @@ export class Verifier {
     if (key === undefined) throw new TokenError('invalid_token', "the token's signature is wrong");
     // A copy: the text may be a part of a whole request.
     if (known === undefined && this.#headers.size < MAX_HEADERS) this.#headers.set(Buffer.from(encodedHeader).toString(), { header, keys });
-    const { text, value } = readObject(token.slice(first + 1, last), 'payload');
-    return { text, value, key, facts: this.#rules.check(value, header, token) };
+    const payload = readObject(token.slice(first + 1, last), 'payload');
+    if (this.blocklist.subjectClaim !== 'sub') checkNames(payload);
+    return { ...payload, key, facts: this.#rules.check(payload.value, header, token) };
   }
 
   /** Reads a header. @param {string} encoded @returns {Signed} */

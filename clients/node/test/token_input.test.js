@@ -396,6 +396,11 @@ test('the subject can be in another claim, as at the node', async (t) => {
   for (const good of [ana, ben, token(signer, ACCESS, { ...others, oid: 'cid', sub: 'ana' })]) assert.equal(await ask(good, good), 'good');
   for (const oid of [undefined, '', 7, null, ['ana'], 'a'.repeat(1000)]) assert.equal(await ask(named(oid), `${oid}`), 'invalid_token');
   assert.equal(await ask(token(signer, ACCESS, claims()), 'only sub'), 'invalid_token');
+  const more = (/** @type {string} */ members) => token(signer, ACCESS, `${JSON.stringify({ ...others, oid: 'ana' }).slice(0, -1)},${members}}`);
+  for (const same of ['"a":{"b":1,"c":{"b":1}},"d":[{"b":1},{"b":1}]', String.raw`"a":{"b":":\"b\":","":{}}`]) assert.equal(await ask(more(same), same), 'good');
+  for (const twice of ['"oid":"ana"', '"a":{"b":1,"b":2}', String.raw`"a":[{"c":{"b":1,"\u0062":2}}]`]) {
+    assert.equal(await ask(more(twice), twice), 'invalid_token');
+  }
   await verifier.blocklist.revokeSubject('ana', { iss: 'shop' });
   assert.equal(await ask(ana, 'revoked'), 'token_revoked');
   assert.equal(await ask(ben, 'not revoked'), 'good');

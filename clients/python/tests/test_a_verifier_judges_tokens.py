@@ -1,5 +1,6 @@
 """Token in, claims out: signature, claims, revocation and staleness in one call, alike in both implementations."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -248,6 +249,15 @@ def test_the_claim_that_names_the_user_can_be_another(
         verify.verify(token)
     for oid in (None, 7, "", ["a"], "a" * 513):
         assert code_of(verify, a_token(oid=oid)) == "invalid_token", repr(oid)
+
+    def with_members(members: str) -> str:
+        claims = json.dumps(jwt.decode(a_token(oid=user), KEY, algorithms=["HS256"]))
+        payload = f"{claims[:-1]}, {members}}}".encode()
+        return jwt.PyJWS().encode(payload, KEY, algorithm="HS256", headers={"typ": "at+jwt"})
+
+    verify.verify(with_members('"a": {"b": 1, "c": {"b": 1}}, "d": [{"b": 1}, {"b": 1}]'))
+    for twice in (f'"oid": "{user}"', '"a": {"b": 1, "b": 2}', r'"a": [{"c": {"b": 1, "\u0062": 2}}]'):
+        assert code_of(verify, with_members(twice)) == "invalid_token", twice
     blocklist.revoke_subject(user)
     for token in tokens:
         assert code_of(verify, token) == "token_revoked"

@@ -176,6 +176,8 @@ class Checker:
     def _check(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
         """Checks the claims, and returns the kind of the token."""
         subject = self._subject_claim
+        if subject != "sub" and _is_ambiguous(payload):
+            raise _InvalidError("a name appears twice in a claim")
         for claim in ("exp", subject) if self._lenient else ("exp", subject, "iss", "jti"):
             if claim not in payload:
                 raise _InvalidError(f"the token lacks the claim `{claim}`")
@@ -361,6 +363,13 @@ def _is_deep(value: object, left: int = _MAX_DEPTH) -> bool:
     return left == 0 or any(
         _is_deep(inner, left - 1) for inner in (value.values() if isinstance(value, dict) else value)
     )
+
+
+def _is_ambiguous(value: object) -> bool:
+    """Returns whether a name occurs twice at any depth: two parsers could read different subjects there."""
+    if isinstance(value, _Members):
+        return value.repeats or any(map(_is_ambiguous, value.values()))
+    return isinstance(value, list) and any(map(_is_ambiguous, value))
 
 
 def _check_header(header: Mapping[str, Any]) -> str:
