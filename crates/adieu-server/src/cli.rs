@@ -3,8 +3,8 @@
 //! 1. Every command works on the store of the server's settings, also while a server runs on it: within
 //!    `max_staleness` the server rejects what a command revokes. A command whose issuer is not that of the server fails.
 //! 2. A command does not create a store, except `user add`, so that an administrator can exist before the first
-//!    start; with `--create` also `user import` and `client add`. A command that lists, checks or copies what is in a store
-//!    does not migrate it.
+//!    start; with `--create` also `user import` and `client add`. A command that lists, checks, copies or explains does not
+//!    migrate the store.
 //! 3. Results go to standard output. An error goes to standard error in one line, with status 1; invalid usage has
 //!    status 2. `doctor` has a status for each outcome.
 //! 4. A command that changes something records it in the audit trail, if the settings name a file for it: the command
