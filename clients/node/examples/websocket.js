@@ -27,8 +27,8 @@ server.on('upgrade', (request, stream, head) => {
   const close = () => socket?.close(4401);
   try {
     const token = bearerToken(request);
-    const claims = verifier.verify(token);
-    stream.once('close', verifier.blocklist.onRevoked(claims, close, token));
+    const { claims, kid } = verifier.verifyWithKey(token);
+    stream.once('close', verifier.blocklist.onRevoked(claims, close, token, kid));
     const expiry = setTimeout(close, Math.min(claims.exp * 1000 - Date.now(), MAX_DELAY));
     stream.once('close', () => clearTimeout(expiry));
   } catch (error) {

@@ -139,23 +139,13 @@ export class BlocklistBase {
    * @returns {Promise<void>}
    */
   async ready({ timeout = 30_000 } = {}) {
-    await this.#keepingAlive(async () => {
-      /** @type {NodeJS.Timeout | undefined} */
-      let timer;
-      const tooLong = new Promise((_, reject) => {
-        timer = setTimeout(() => {
-          const why = this.#follower.failure;
-          reject(new NodeError('ADIEU_TIMEOUT', `not ready after ${timeout} ms${why ? `: ${why.message}` : ''}`, { cause: why }));
-        }, timeout);
-      });
-      await Promise.race([this.#follower.ready(), tooLong]).finally(() => clearTimeout(timer));
-    });
+    await this.#keepingAlive(() => this.#follower.ready(timeout));
   }
 
   /**
    * Waits, if the memory is stale, until it is fresh again, for `staleTimeout` at most: reads from the node at once, one time for all
-   * callers. Resolves with whether it is fresh. Call it before {@link isRevoked} in a process that may have been frozen; the integrations
-   * do.
+   * callers. Resolves with whether it is fresh. Call it before a check in a process that may have been frozen; the integrations for
+   * express-jwt and `@fastify/jwt` do.
    * @returns {Promise<boolean>}
    */
   async fresh() {
@@ -168,7 +158,8 @@ export class BlocklistBase {
    * time, or its key.
    * @param {Claims} claims
    * @param {string} [token] the token itself, required if it has no `jti`: its signing input then identifies it
-   * @param {string} [kid] that of the token's header: without it, the revocation of a key by an administrator is not noticed
+   * @param {string} [kid] that of the token's header, or of `verifyWithKey`: without it, the revocation of a key by an administrator is not
+   *   noticed
    * @returns {boolean}
    * @throws {StaleError} when the memory is stale
    * @throws {InvalidClaimsError} when the claims are invalid: without `exp`, no revocation could be kept long enough
@@ -211,19 +202,18 @@ export class BlocklistBase {
     const { exp, keepUntil } = claims;
     /** @type {Record<string, unknown>[]} */
     const revocations = [];
+    /** @type {number | undefined} */
+    let kept;
     if (tokenId !== undefined) {
-      /** @type {Record<string, unknown>} */
-      const one = { token_id: tokenId, issuer };
       // Not as `expires_at`, with which the node would look the token up: a wrong value would hide the revocation.
-      if (typeof exp === 'number') one.keep_until = date(exp, 'exp');
-      else if (keepUntil !== undefined) one.keep_until = lastSecond(keepUntil);
-      else if (this.#lifetime !== undefined) one.keep_until = this.#longest;
-      revocations.push(one);
+      if (typeof exp === 'number') kept = date(exp, 'exp');
+      else kept = keepUntil === undefined ? this.#longest : lastSecond(keepUntil);
+      revocations.push({ token_id: tokenId, issuer, keep_until: kept });
     }
     if (session !== undefined) revocations.push({ session, issuer, keep_until: this.#longest });
     if (revocations.length === 0) throw new UsageError('a token without jti and sid is revoked by itself: give it as `token`');
     return this.#revoke({ revocations }, options, () => {
-      if (tokenId !== undefined) this.#revocations.addOwn('token', this.#knownAs(issuer), tokenId);
+      if (tokenId !== undefined) this.#revocations.addOwn('token', this.#knownAs(issuer), tokenId, kept);
       if (session !== undefined) this.#revocations.addOwn('session', this.#knownAs(issuer), session);
     });
   }
@@ -251,7 +241,7 @@ export class BlocklistBase {
       { token_id: tokenId, issuer, keep_until: expiresAt },
       { token_id: mark, issuer, keep_until: keepUntil },
     ];
-    await this.#revoke({ revocations }, { timeout }, () => this.#revocations.addOwn('token', this.#knownAs(issuer), tokenId));
+    await this.#revoke({ revocations }, { timeout }, () => this.#revocations.addOwn('token', this.#knownAs(issuer), tokenId, expiresAt));
     const earlier = new Revocations(this.#names);
     let last;
     for await (const entry of this.#follower.entriesAfter(cursor, timeout)) {
@@ -486,8 +476,7 @@ export class BlocklistBase {
       let second;
       try {
         // Only the node knows the second of the cut-off, so it is read from the feed.
-        const until = performance.now() + timeout;
-        await this.#repeatedly(until, () => this.#follower.peek(until));
+        await this.#repeatedly(timeout, (left) => this.#follower.peek(performance.now() + left));
         second = cutOff();
       } catch (error) {
         if (!(error instanceof NodeError && error.isPermanent)) throw error;
@@ -507,12 +496,12 @@ export class BlocklistBase {
    */
   #revoke(body, { everywhere = false, timeout = 5000 }, learn) {
     return this.#keepingAlive(async () => {
-      // Half of the time, so that a silent connection leaves time for another. A response with `?wait=everywhere` comes no later than
-      // the bound of the node plus a second.
-      const firstByte = everywhere ? (this.#follower.nodeBound ?? MAX_STALENESS) + 1000 + timeout : timeout / 2;
       const path = everywhere ? 'revocations?wait=everywhere' : 'revocations';
       // Repeating a revocation changes nothing, so a lost request is sent again.
-      const revoked = await this.#repeatedly(performance.now() + timeout, async () => {
+      const revoked = await this.#repeatedly(timeout, async (left) => {
+        // Half of the time, so that a silent connection leaves time for another. A response with `?wait=everywhere` comes no later than
+        // the bound of the node plus a second.
+        const firstByte = everywhere ? (this.#follower.nodeBound ?? MAX_STALENESS) + 1000 + left : Math.min(timeout / 2, left);
         const answer = await this.#connection.ask(path, { firstByte, body });
         if (answer.status !== 200) throw refusal(answer, this.#connection.url);
         return /** @type {Revoked} */ (JSON.parse(textOf(answer.body)));
@@ -527,18 +516,26 @@ export class BlocklistBase {
   /**
    * Repeats what fails for a reason that may pass.
    * @template T
-   * @param {number} until when it gives up, by the monotonic clock
-   * @param {() => Promise<T>} work
+   * @param {number} timeout when it gives up, in milliseconds
+   * @param {(left: number) => Promise<T>} work is passed how many milliseconds are left
    * @returns {Promise<T>}
    * @throws {NodeError}
    */
-  async #repeatedly(until, work) {
+  async #repeatedly(timeout, work) {
+    const until = performance.now() + timeout;
+    let left = timeout;
+    /** @type {NodeError | undefined} */
+    let earlier;
     for (;;) {
       try {
-        return await work();
+        return await work(left);
       } catch (error) {
-        const failure = error instanceof NodeError ? error : new NodeError('ADIEU_ANSWER', 'the answer cannot be read', { cause: error });
-        if (failure.isPermanent || this.#connection.isClosed || until - performance.now() < RETRY) throw failure;
+        let failure = error instanceof NodeError ? error : new NodeError('ADIEU_ANSWER', 'the answer cannot be read', { cause: error });
+        // That the last attempt had little time says less than why the one before it failed.
+        if (failure.code === 'ADIEU_TIMEOUT') failure = earlier ?? failure;
+        earlier = failure;
+        left = until - performance.now() - RETRY;
+        if (failure.isPermanent || this.#connection.isClosed || left <= 0) throw failure;
         await this.#connection.pause(RETRY);
       }
     }

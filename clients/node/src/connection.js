@@ -5,9 +5,6 @@ import { NodeError, UsageError } from './errors.js';
 /** The maximum length of a response. A node sends no longer pages. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
-/** How long a response may take after it has begun, in milliseconds. */
-export const BODY_TIME = 10_000;
-
 /** The version of this package. Each request states it. */
 const VERSION = '0.1.0';
 
@@ -22,6 +19,7 @@ const utf8 = new TextEncoder();
  * @property {Record<string, string>} headers
  * @property {Uint8Array | undefined} [content]
  * @property {number} firstByte how many milliseconds the response may take to begin
+ * @property {number} [lastByte] how many milliseconds the whole response may take; `firstByte` unless set
  * @property {number} maxBytes the maximum length of the response
  * @property {AbortSignal} signal
  */
@@ -84,12 +82,12 @@ export class Connection {
   }
 
   /**
-   * Sends a request. `firstByte` is how many milliseconds the response may take to begin.
+   * Sends a request. `firstByte` and `lastByte` are those of a {@link Request}.
    * @param {string} path with its query, and without a slash at the front
-   * @param {{ firstByte: number, body?: unknown, accept?: string }} options
+   * @param {{ firstByte: number, lastByte?: number, body?: unknown, accept?: string }} options
    * @returns {Promise<Answer>}
    */
-  ask(path, { firstByte, body, accept = 'application/json' }) {
+  ask(path, { firstByte, lastByte, body, accept = 'application/json' }) {
     const content = body === undefined ? undefined : utf8.encode(JSON.stringify(body));
     /** @type {Record<string, string>} */
     const headers = { accept, authorization: this.#authorization, 'user-agent': `adieu-node/${VERSION}` };
@@ -100,8 +98,8 @@ export class Connection {
     }
     const peer = `the node at ${this.url}`;
     const { signal } = this.#closing;
-    const maxBytes = MAX_ANSWER_BYTES;
-    return this.#transport.exchange(new URL(path, this.#base), { peer, headers, content, firstByte, maxBytes, signal });
+    const limits = { firstByte, lastByte, maxBytes: MAX_ANSWER_BYTES };
+    return this.#transport.exchange(new URL(path, this.#base), { peer, headers, content, ...limits, signal });
   }
 
   /** Keeps the secret out of the output of `util.inspect`. */
@@ -109,6 +107,9 @@ export class Connection {
     return { url: this.url };
   }
 }
+
+/** The statuses after which a retry would fail too: the request or the client is wrong. Others may come from what is in front of a node. */
+const PERMANENT = [400, 401, 403, 422];
 
 /**
  * Returns the error for a response other than success.
@@ -122,7 +123,7 @@ export function refusal({ status, body }, url) {
       403: 'does not let this client do that; see `adieu client add --capabilities`',
       404: 'has no such route; is it an Adieu node?',
     }[status] ?? `answered ${status}`;
-  const code = status >= 400 && status < 500 && status !== 408 && status !== 429 ? 'ADIEU_REJECTED' : 'ADIEU_UNAVAILABLE';
+  const code = PERMANENT.includes(status) ? 'ADIEU_REJECTED' : 'ADIEU_UNAVAILABLE';
   return new NodeError(code, `the node at ${url} ${why}${details(textOf(body))}`, { nodeStatus: status });
 }
 

@@ -114,7 +114,7 @@ export class TokenError extends AdieuError {
  *
  * - `ADIEU_UNREACHABLE`: no connection, or it was cut off
  * - `ADIEU_TIMEOUT`: no answer in time
- * - `ADIEU_REJECTED`: the node rejects the client, its settings or the request (400 to 499, except 408 and 429)
+ * - `ADIEU_REJECTED`: the node rejects the client, its settings or the request (400, 401, 403 and 422)
  * - `ADIEU_UNAVAILABLE`: the node has another status than success
  * - `ADIEU_ANSWER`: the answer is not one of a node of this version
  * - `ADIEU_UNDECIDED`: a token is used up, but the first call is not known

@@ -1,5 +1,5 @@
 /**
- * One HTTP request, with limits on the time until the response begins, on its duration, and on its size.
+ * One HTTP request, with limits on the time until the response begins and until it ends, and on its size.
  *
  * An open connection does not keep the process alive. No redirect is followed.
  */
@@ -10,7 +10,7 @@ import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { CertifiedAgent } from './certificates.js';
-import { BODY_TIME, failed } from './connection.js';
+import { failed } from './connection.js';
 import { NodeError } from './errors.js';
 
 /** @typedef {{ status: number, headers: http.IncomingHttpHeaders, body: Buffer }} Answer */
@@ -57,7 +57,7 @@ export function agentFor(url, files = {}) {
  * @param {import('./connection.js').Request & { agent: http.Agent }} request
  * @returns {Promise<Answer>}
  */
-export function exchange(url, { peer, agent, headers, content, firstByte, maxBytes, signal }) {
+export function exchange(url, { peer, agent, headers, content, firstByte, lastByte = firstByte, maxBytes, signal }) {
   return new Promise((resolve, reject) => {
     if (signal.aborted) {
       reject(failed.closed());
@@ -67,6 +67,7 @@ export function exchange(url, { peer, agent, headers, content, firstByte, maxByt
     setMaxListeners(0, signal);
     const { request: send } = url.protocol === 'https:' ? https : http;
     const length = content && { 'content-length': content.length };
+    const began = performance.now();
     const request = send(url, { method: content ? 'POST' : 'GET', agent, headers: { ...headers, ...length }, signal });
 
     /** @param {unknown} cause */
@@ -85,7 +86,7 @@ export function exchange(url, { peer, agent, headers, content, firstByte, maxByt
     request.on('socket', (socket) => socket.unref());
     request.on('response', (response) => {
       clearTimeout(timer);
-      timer = setTimeout(tooSlow, BODY_TIME);
+      timer = setTimeout(tooSlow, began + lastByte - performance.now());
       timer.unref();
       /** @type {Buffer[]} */
       const chunks = [];

@@ -1,6 +1,6 @@
 /** HTTP requests with `fetch`, with the limits of Node's. For runtimes without Node's modules. */
 
-import { BODY_TIME, failed } from './connection.js';
+import { failed } from './connection.js';
 import { NodeError } from './errors.js';
 
 /** Returns the transport. @returns {import('./connection.js').Transport} */
@@ -13,7 +13,7 @@ export function fetchTransport() {
  * @param {import('./connection.js').Request} request
  * @returns {Promise<import('./connection.js').Answer>}
  */
-async function exchange(url, { peer, headers, content, firstByte, maxBytes, signal }) {
+async function exchange(url, { peer, headers, content, firstByte, lastByte = firstByte, maxBytes, signal }) {
   const ending = new AbortController();
   const end = () => ending.abort();
   let isLate = false;
@@ -21,6 +21,7 @@ async function exchange(url, { peer, headers, content, firstByte, maxBytes, sign
     isLate = true;
     end();
   };
+  const began = performance.now();
   let timer = setTimeout(tooSlow, firstByte);
   signal.addEventListener('abort', end);
   try {
@@ -28,7 +29,7 @@ async function exchange(url, { peer, headers, content, firstByte, maxBytes, sign
     const method = content ? 'POST' : 'GET';
     const response = await fetch(url, { method, headers, body: content ?? null, redirect: 'manual', signal: ending.signal });
     clearTimeout(timer);
-    timer = setTimeout(tooSlow, BODY_TIME);
+    timer = setTimeout(tooSlow, began + lastByte - performance.now());
     const body = await readBody(response, maxBytes, peer);
     return { status: response.status, headers: Object.fromEntries(response.headers), body };
   } catch (cause) {

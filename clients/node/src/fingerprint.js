@@ -49,14 +49,28 @@ export class Fingerprint {
     return high(this.#lanesOf(id, 2));
   }
 
-  /** Like {@link lowOf}, of the 16 bytes of a UUID. @param {Uint8Array} bytes @param {number} at */
-  lowOfUuid(bytes, at) {
-    return low(this.#lanesOfUuid(bytes, at, 0));
-  }
-
-  /** Like {@link highOf}, of the 16 bytes of a UUID. @param {Uint8Array} bytes @param {number} at */
-  highOfUuid(bytes, at) {
-    return high(this.#lanesOfUuid(bytes, at, 2));
+  /**
+   * Adds the fingerprint of a UUID, from its 16 bytes, to a table.
+   * @param {Uint8Array} bytes
+   * @param {number} from
+   * @param {import('./table.js').Table} table
+   * @param {number} lapsesAt
+   */
+  addUuid(bytes, from, table, lapsesAt) {
+    const m = this.#ofUuids;
+    let a = 0;
+    let b = 0;
+    let c = 0;
+    let d = 0;
+    let at = 0;
+    for (const end = from + 16; from < end; from += 2, at += LANES) {
+      const word = (bytes[from] << 8) | bytes[from + 1];
+      a = (a + Math.imul(m[at], word)) | 0;
+      b = (b + Math.imul(m[at + 1], word)) | 0;
+      c = (c + Math.imul(m[at + 2], word)) | 0;
+      d = (d + Math.imul(m[at + 3], word)) | 0;
+    }
+    table.add(low(upper(a + m[at], b + m[at + 1])), high(upper(c + m[at + 2], d + m[at + 3])), lapsesAt);
   }
 
   /** Returns two lanes. @param {string} id @param {number} at the first of them */
@@ -83,19 +97,6 @@ export class Fingerprint {
       const unit = id.charCodeAt(index);
       a = (a + Math.imul(m[at], unit)) | 0;
       b = (b + Math.imul(m[at + 1], unit)) | 0;
-    }
-    return upper(a + m[at], b + m[at + 1]);
-  }
-
-  /** @param {Uint8Array} bytes @param {number} from @param {number} at the first lane */
-  #lanesOfUuid(bytes, from, at) {
-    const m = this.#ofUuids;
-    let a = 0;
-    let b = 0;
-    for (const end = from + 16; from < end; from += 2, at += LANES) {
-      const word = (bytes[from] << 8) | bytes[from + 1];
-      a = (a + Math.imul(m[at], word)) | 0;
-      b = (b + Math.imul(m[at + 1], word)) | 0;
     }
     return upper(a + m[at], b + m[at + 1]);
   }

@@ -9,10 +9,11 @@
  * it as an acknowledgement.
  */
 
-import { refusal } from './connection.js';
+import { failed, refusal } from './connection.js';
 import { NodeError } from './errors.js';
 import { MEDIA_TYPE, Page } from './page.js';
 import { breathe, soon } from './soon.js';
+import { Waiting } from './waiting.js';
 
 /** The delay after a failed read, in milliseconds; doubled up to the maximum. */
 const MIN_RETRY_DELAY = 20;
@@ -30,8 +31,13 @@ const MAX_PIECE_TIME = 2;
 /** The maximum time that a node holds a request, in milliseconds. */
 const MAX_WAIT = 30_000;
 
-/** How long a response may take beyond its `wait`, in milliseconds: at most, and with no `wait`. */
+/** How long a response may take beyond its `wait`, in milliseconds: at least, with no `wait`, and at most. */
+const MIN_GRACE = 500;
+const NO_WAIT_GRACE = 2000;
 const MAX_GRACE = 10_000;
+
+/** How much longer a page may take once it has begun, in milliseconds, until the whole log has been read once: it is long. */
+const FIRST_LOG_GRACE = 10_000;
 
 /** @typedef {import('./events.js').Event} Event */
 
@@ -69,8 +75,7 @@ export class Follower {
   #reported;
   /** @type {Promise<void> | undefined} */
   #refreshing;
-  /** @type {Set<{ resolve: () => void, reject: (error: NodeError) => void }>} */
-  #waiting = new Set();
+  #waiting = new Waiting();
 
   /**
    * @param {import('./connection.js').Peer} connection
@@ -97,8 +102,7 @@ export class Follower {
       // After a failure, or at the start, the follower wants an immediate response.
       await this.#attempt(this.isReady && this.failure === undefined ? this.#wait : 0);
     }
-    for (const { reject } of this.#waiting) reject(new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'));
-    this.#waiting.clear();
+    this.#waiting.end(failed.closed());
   }
 
   /**
@@ -122,15 +126,20 @@ export class Follower {
   }
 
   /**
-   * Resolves once the whole log has been read; rejects if the node rejects the client for a permanent reason.
+   * Resolves once the whole log has been read; rejects if the node rejects the client for a permanent reason, or after the timeout of a
+   * follower that runs.
+   * @param {number} [timeout] in milliseconds
    * @returns {Promise<void>}
    */
-  ready() {
+  ready(timeout) {
     if (this.isReady) return Promise.resolve();
-    if (this.#connection.isClosed) return Promise.reject(new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'));
+    if (this.#connection.isClosed) return Promise.reject(failed.closed());
     if (this.failure?.isPermanent) return Promise.reject(this.failure);
     if (!this.#runs) return this.#refreshed();
-    return new Promise((resolve, reject) => this.#waiting.add({ resolve, reject }));
+    return this.#waiting.wait(timeout, () => {
+      const why = this.failure;
+      return new NodeError('ADIEU_TIMEOUT', `not ready after ${timeout} ms${why ? `: ${why.message}` : ''}`, { cause: why });
+    });
   }
 
   /** Like {@link ready}, without waiting for a read that has not begun. */
@@ -176,7 +185,7 @@ export class Follower {
     const query = new URLSearchParams({ wait: '20' });
     while (performance.now() < until) {
       if (cursor !== undefined) query.set('after', cursor);
-      const page = await this.#read(query, MAX_GRACE);
+      const page = await this.#read(query, Math.max(until - performance.now(), MIN_GRACE));
       yield* page.entries();
       cursor = page.cursor;
     }
@@ -185,7 +194,7 @@ export class Follower {
   /**
    * Reads the end of the log at once, beside the read that may be waiting, and one time for all concurrent callers. Resolves also if that
    * failed, after a delay.
-   * @param {number} firstByte how many milliseconds each response may take to begin
+   * @param {number} firstByte how many milliseconds each response may take
    * @returns {Promise<void>}
    */
   refresh(firstByte) {
@@ -232,14 +241,14 @@ export class Follower {
    * @param {number} wait
    * @param {number} [firstByte]
    */
-  async #readInTime(wait, firstByte = wait === 0 ? Math.max(this.#grace, 2000) : wait + this.#grace) {
+  async #readInTime(wait, firstByte = wait === 0 ? Math.max(this.#grace, NO_WAIT_GRACE) : wait + this.#grace) {
     const { maxStaleness, stalePolicy } = this.#settings;
     const query = new URLSearchParams({ wait: String(wait), follower: this.id, max_staleness: String(maxStaleness) });
     if (this.cursor !== undefined) query.set('after', this.cursor);
     if (stalePolicy === 'accept') query.set('stale_policy', 'accept');
     const began = performance.now();
     try {
-      const page = await this.#read(query, firstByte);
+      const page = await this.#read(query, firstByte, this.isReady ? firstByte : firstByte + FIRST_LOG_GRACE);
       const latency = performance.now() - began - wait;
       if (latency >= 0) this.#grace = Math.max(this.#shortestGrace, Math.min(this.#grace, 3 * latency));
       return page;
@@ -253,9 +262,10 @@ export class Follower {
   /**
    * @param {URLSearchParams} query
    * @param {number} firstByte
+   * @param {number} [lastByte]
    */
-  async #read(query, firstByte) {
-    const answer = await this.#connection.ask(`revocations?${query}`, { firstByte, accept: MEDIA_TYPE });
+  async #read(query, firstByte, lastByte = firstByte) {
+    const answer = await this.#connection.ask(`revocations?${query}`, { firstByte, lastByte, accept: MEDIA_TYPE });
     if (answer.status !== 200) throw refusal(answer, this.#connection.url);
     const page = new Page(answer.body);
     if (!continues(page, query.get('after'))) {
@@ -304,8 +314,7 @@ export class Follower {
       const count = this.#revocations.size;
       this.#emit({ type: 'ready', level: 'info', message: `following ${this.#connection.url}, ${count} revocations known` });
     }
-    for (const { resolve } of this.#waiting) resolve();
-    this.#waiting.clear();
+    this.#waiting.end();
   }
 
   /** @param {NodeError} failure */
@@ -317,14 +326,11 @@ export class Follower {
       this.#emit({ type: 'failing', level, message: failure.message, error: failure });
     }
     this.failure = failure;
-    if (failure.isPermanent) {
-      for (const { reject } of this.#waiting) reject(failure);
-      this.#waiting.clear();
-    }
+    if (failure.isPermanent) this.#waiting.end(failure);
   }
 
   get #shortestGrace() {
-    return Math.max(this.#settings.maxStaleness / 4, 100);
+    return Math.min(Math.max(this.#settings.maxStaleness / 4, MIN_GRACE), MAX_GRACE);
   }
 }
 

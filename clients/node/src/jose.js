@@ -10,7 +10,7 @@ import { isGood } from './refusals.js';
 
 /**
  * Asserts that a token that jose has verified is of the right kind and not revoked. A payload without `jti` gets an id that is the same
- * everywhere, so that it can be revoked.
+ * everywhere, so that it can be revoked. It does not wait if the memory is stale: with `staleTimeout`, call `await blocklist.fresh()` before.
  * @param {Blocklist} blocklist
  * @param {{ protectedHeader: unknown, payload: object }} verified the result of `jwtVerify()`
  * @param {object} [options]

@@ -10,6 +10,7 @@
 import { NodeError, UsageError } from './errors.js';
 import { agentFor, exchange, pause } from './exchange.js';
 import { KeySet } from './keys.js';
+import { Waiting } from './waiting.js';
 
 /** How long an answer is used in milliseconds: if it does not say, at least, and at most. */
 const USUAL_AGE = 300_000;
@@ -30,8 +31,6 @@ const REQUEST_TIMEOUT = 10_000;
 const MAX_DOCUMENT_BYTES = 256 * 1024;
 
 export class KeyFollower {
-  /** Undefined as long as the keys are not known. @type {KeySet | undefined} */
-  current;
   /** Why the last request failed. @type {unknown} */
   failure;
 
@@ -45,11 +44,9 @@ export class KeyFollower {
   #missed = new AbortController();
   /** @type {string | undefined} */
   #etag;
-  /** @type {(value?: undefined) => void} */
-  #resolveReady = () => {};
-  #ready = new Promise((resolve) => {
-    this.#resolveReady = resolve;
-  });
+  /** @type {KeySet | undefined} */
+  #known;
+  #waiting = new Waiting();
 
   /**
    * @param {string | URL} url
@@ -70,31 +67,36 @@ export class KeyFollower {
     void this.#run();
   }
 
+  /** The keys; undefined as long as they are not known, and once closed, because nothing says then when the issuer removes one. */
+  get current() {
+    return this.#closing.signal.aborted ? undefined : this.#known;
+  }
+
   /** Requests the keys again soon, because a token names an unknown one. */
   missed() {
     this.#missed.abort();
   }
 
   /**
-   * Resolves once the keys are known.
+   * Resolves once the keys are known; rejects after the timeout, or when this is closed.
    * @param {number} timeout in milliseconds
    */
   async ready(timeout) {
-    /** @type {NodeJS.Timeout | undefined} */
-    let timer;
-    const tooLong = new Promise((_, reject) => {
-      timer = setTimeout(() => {
-        const why = this.failure instanceof Error ? `: ${this.failure.message}` : '';
-        reject(new NodeError('ADIEU_TIMEOUT', `the keys are not known in time${why}`, { cause: this.failure }));
-      }, Math.max(timeout, 0));
+    if (this.#closing.signal.aborted) throw closed();
+    if (this.#known !== undefined) return;
+    await this.#waiting.wait(timeout, () => {
+      const why = this.failure instanceof Error ? `: ${this.failure.message}` : '';
+      return new NodeError('ADIEU_TIMEOUT', `the keys are not known in time${why}`, { cause: this.failure });
     });
-    await Promise.race([this.#ready, tooLong]).finally(() => clearTimeout(timer));
   }
 
+  /** Stops following. The keys are not known any more. */
   close() {
     this.#closing.abort();
     this.#missed.abort();
     this.#agent.destroy();
+    this.#waiting.end(closed());
+    this.#onChange();
   }
 
   async #run() {
@@ -108,7 +110,7 @@ export class KeyFollower {
           this.#emit({ type: 'keys_following', level: 'info', message: 'the keys of the issuer can be read again' });
         }
         this.failure = undefined;
-        this.#resolveReady();
+        this.#waiting.end();
         retry = MIN_RETRY_DELAY;
         confirmedAt = askedAt;
         this.#missed = new AbortController();
@@ -164,9 +166,13 @@ export class KeyFollower {
 
   /** @param {KeySet | undefined} keys */
   #replace(keys) {
-    const before = this.current;
+    const before = this.#known;
     // A key that stays is the same object, so that the tokens verified with it are still remembered.
-    this.current = keys && new KeySet(keys.keys.map((key) => before?.keys.find((old) => old.equals(key)) ?? key));
+    this.#known = keys && new KeySet(keys.keys.map((key) => before?.keys.find((old) => old.equals(key)) ?? key));
     this.#onChange();
   }
+}
+
+function closed() {
+  return new NodeError('ADIEU_CLOSED', 'the verifier has been closed');
 }

@@ -51,10 +51,11 @@ export class Revocations {
   /** The issuer of the last entry, since most entries have the same. @type {{ name: string, issuer: Issuer } | undefined} */
   #last;
   /**
-   * Revocations of this process that the feed has not brought yet: when they lapse is not known yet.
-   * @type {Set<string>}
+   * Revocations of this process that the feed has not brought yet, with the time at which they lapse: infinite if only the node knows it.
+   * The feed does not bring those that have lapsed by its mark.
+   * @type {Map<string, number>}
    */
-  #own = new Set();
+  #own = new Map();
   #prunedThrough = 0;
   /** The mark of the last sweep, and what the current one has still to visit. */
   #sweptThrough = 0;
@@ -124,7 +125,7 @@ export class Revocations {
     if (this.#own.size > 0) this.#own.delete(key(kind, name, uuidText(bytes, at)));
     this.onAdd?.(kind, name, uuidText(bytes, at));
     if (lapsesAt <= this.#prunedThrough) return;
-    this.#issuer(name)[kind].add(this.#fingerprint.lowOfUuid(bytes, at), this.#fingerprint.highOfUuid(bytes, at), lapsesAt);
+    this.#fingerprint.addUuid(bytes, at, this.#issuer(name)[kind], lapsesAt);
   }
 
   /**
@@ -132,11 +133,16 @@ export class Revocations {
    * @param {'token' | 'session'} kind
    * @param {string} issuer
    * @param {string} id
+   * @param {number} [expiresAt] when the token expires, if known
    */
-  addOwn(kind, issuer, id) {
+  addOwn(kind, issuer, id, expiresAt = Infinity) {
     this.onAdd?.(kind, issuer, id);
+    const lapsesAt = expiresAt + KEPT_AFTER_EXPIRY;
+    if (lapsesAt <= this.#prunedThrough) return;
     const table = this.#issuers.get(issuer)?.[kind];
-    if (table === undefined || !this.#isIn(table, id)) this.#own.add(key(kind, issuer, id));
+    if (table !== undefined && this.#isIn(table, id)) return;
+    const own = key(kind, issuer, id);
+    this.#own.set(own, Math.max(lapsesAt, this.#own.get(own) ?? 0));
   }
 
   /**
@@ -201,6 +207,7 @@ export class Revocations {
     if (this.#toSweep.length === 0) {
       if (this.#prunedThrough < this.#sweptThrough + SWEEP_INTERVAL) return true;
       this.#sweptThrough = this.#prunedThrough;
+      for (const [own, lapsesAt] of this.#own) if (lapsesAt <= this.#sweptThrough) this.#own.delete(own);
       this.#toSweep = [...this.#issuers.values()].flatMap((issuer) => issuer.sweeps);
     }
     const sweepSome = this.#toSweep.at(-1);

@@ -16,8 +16,8 @@ export const IN_MEMORY = 'memory:';
  *   by default, at most the node's own bound
  * @property {'reject' | 'accept'} [stalePolicy] the behaviour past the bound: `reject` (a {@link import('./errors.js').StaleError}), the
  *   default, or `accept` every token that is not known to be revoked
- * @property {number} [staleTimeout] how many milliseconds `fresh()` and the integrations wait for news if the memory is stale; 0, the
- *   default, never waits. For processes that are frozen between requests, as on serverless platforms
+ * @property {number} [staleTimeout] how many milliseconds `fresh()`, express-jwt and `@fastify/jwt` wait for news if the memory is stale; 0,
+ *   the default, never waits. For processes that are frozen between requests, as on serverless platforms
  * @property {string} [issuer] the issuer of tokens without `iss`; the node's own by default
  * @property {string} [subjectClaim] the claim that names the user; `sub` by default. The `subject_claim` of the issuer at the node should be
  *   the same

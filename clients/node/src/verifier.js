@@ -99,7 +99,18 @@ export class Verifier {
    * @throws {RevokedError} when it has been revoked
    * @throws {StaleError} when the revocations or the keys are not recent enough
    */
-  verify(token, { type = 'access', audience = this.#audience } = {}) {
+  verify(token, options) {
+    return this.verifyWithKey(token, options).claims;
+  }
+
+  /**
+   * Like {@link verify}, and also returns the id of the key that has verified the token: `kid` of {@link Blocklist.onRevoked} and
+   * {@link Blocklist.revokeOnce}. A secret has none.
+   * @param {unknown} token
+   * @param {{ type?: 'access' | 'refresh' | null, audience?: readonly string[] }} [options]
+   * @returns {{ claims: VerifiedClaims, kid: string | undefined }}
+   */
+  verifyWithKey(token, { type = 'access', audience = this.#audience } = {}) {
     if (type !== 'access' && type !== 'refresh' && type !== null) throw new UsageError('type: must be "access", "refresh" or null');
     if (audience !== this.#audience) checkedNames(audience);
     if (token === undefined || token === null || token === '') throw new TokenError('authorization_required', 'there is no token');
@@ -116,7 +127,7 @@ export class Verifier {
     if (this.blocklist.isRevoked(whole, undefined, key.id)) throw new RevokedError();
     if (type !== null && facts.kind !== type) throw new InvalidClaimsError(`expected a token of type ${type}`);
     if (remembered === undefined) this.#remembered?.add(token, verified);
-    return claims;
+    return { claims, kid: key.id };
   }
 
   /** Whether the keys are known and the revocations are recent enough; for a readiness probe. */
@@ -135,7 +146,10 @@ export class Verifier {
     await this.#keys.ready(until - performance.now());
   }
 
-  /** Stops following; also the blocklist, unless it was passed in. */
+  /**
+   * Stops following; also the blocklist, unless it was passed in. The keys of a URL are not known any more, so no token is accepted
+   * afterwards. A fixed key stays: with it, tokens are accepted for as long as the revocations are recent enough.
+   */
   close() {
     this.#keys?.close();
     if (this.#owns) this.blocklist.close();

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 
+import { refusal } from '../src/connection.js';
 import * as edge from '../src/edge.js';
 import { Blocklist } from '../src/index.js';
 import { writePage } from '../src/page-writer.js';
@@ -26,8 +27,9 @@ const CLIENTS = { Node: Blocklist, 'the edge': edge.Blocklist };
  * @param {TestContext} t
  * @param {Answer} answer
  * @param {typeof CLIENTS[keyof typeof CLIENTS]} [Client]
+ * @param {import('../src/index.js').Options} [options]
  */
-async function followed(t, answer, Client = Blocklist) {
+async function followed(t, answer, Client = Blocklist, options = {}) {
   let asked = 0;
   const url = await serve(t, (request, response) => {
     asked += 1;
@@ -43,6 +45,7 @@ async function followed(t, answer, Client = Blocklist) {
     maxStaleness: 8000,
     ...(Client === edge.Blocklist && { staleTimeout: 10_000 }),
     onEvent: (event) => void events.push(event),
+    ...options,
   });
   t.after(() => blocklist.close());
   await blocklist.ready();
@@ -111,6 +114,96 @@ for (const [client, Client] of Object.entries(CLIENTS)) for (const [what, [answe
     assert.equal(failing.length, 1, failing.map(({ message }) => message).join('; '));
   });
 }
+
+/** Sends the head of an answer and its first byte, and nothing more. @param {import('node:http').ServerResponse} response */
+const stall = (response) => {
+  response.writeHead(200, { 'content-length': GOOD.length });
+  response.write(GOOD.subarray(0, 1));
+};
+
+test('an answer that stalls is given up before the memory is stale', async (t) => {
+  let answers = 0;
+  const { blocklist } = await followed(t, (response) => {
+    answers += 1;
+    if (answers === 1) stall(response);
+    else setTimeout(() => response.end(writePage([], { position: 1 })), 100);
+  });
+  const found = new Set();
+  await eventually(() => found.add(isStale(blocklist)) && answers > 3, 'it is asked again');
+  assert.deepEqual(found, new Set([false]));
+});
+
+for (const [client, Client] of Object.entries(CLIENTS)) {
+  test(`an answer that stalls leaves time for another one, for ${client}`, async (t) => {
+    let answers = 0;
+    const { blocklist } = await followed(t, (response, request) => {
+      // The read of the follower is held, as that of a process that was frozen.
+      if (!request.url?.includes('wait=0')) return;
+      answers += 1;
+      if (answers === 1) stall(response);
+      else response.end(writePage([], { position: 1 }));
+    }, Client, { staleTimeout: 6000 });
+    t.mock.method(Date, 'now', ((now) => () => now() + 8001)(Date.now));
+    assert.equal(await blocklist.fresh(), true);
+  });
+
+  test(`a revocation whose answer stalls is sent again within its timeout, for ${client}`, async (t) => {
+    let stalls = 1;
+    let sent = 0;
+    const url = await serve(t, (request, response) => {
+      if (request.method !== 'POST') return void response.end(GOOD);
+      sent += 1;
+      if (sent <= stalls) stall(response);
+      else response.end('{"message":"Revoked."}');
+    });
+    const blocklist = new Client({ url, clientId: 'a', secret: 'b', onEvent() {} });
+    t.after(() => blocklist.close());
+    assert.equal((await blocklist.revoke({ jti: 'x', exp }, { timeout: 4000 })).message, 'Revoked.');
+    assert.equal(sent, 2);
+    stalls = Infinity;
+    const began = performance.now();
+    await assert.rejects(blocklist.revoke({ jti: 'x', exp }, { timeout: 500 }), { code: 'ADIEU_TIMEOUT' });
+    const took = performance.now() - began;
+    assert.ok(took < 8000, `${took} ms`);
+  });
+}
+
+test('the whole log may take longer when it is read for the first time', async (t) => {
+  const url = await serve(t, (_, response) => {
+    stall(response);
+    setTimeout(() => response.end(GOOD.subarray(1)), 3000);
+  });
+  /** @type {import('../src/index.js').Event[]} */
+  const events = [];
+  const blocklist = new Blocklist({ url, clientId: 'a', secret: 'b', onEvent: (event) => void events.push(event) });
+  t.after(() => blocklist.close());
+  await blocklist.ready();
+  assert.deepEqual(events.map(({ type }) => type), ['ready']);
+});
+
+test('only a status that says that the request or the client is wrong is permanent, as docs/feed.md has it', () => {
+  const statuses = Array.from({ length: 500 }, (_, number) => 100 + number);
+  const permanent = statuses.filter((status) => refusal({ status, headers: {}, body: Buffer.from('') }, 'http://node').isPermanent);
+  assert.deepEqual(permanent, [400, 401, 403, 422]);
+});
+
+test('a node that is not there for a while, by the word of what is in front of it, is asked again at once', async (t) => {
+  const statuses = [404, 405, 410, 421];
+  let [reads, posts] = [0, 0];
+  const url = await serve(t, (request, response) => {
+    const status = statuses[request.method === 'POST' ? posts++ : reads++];
+    if (status !== undefined) response.writeHead(status).end('no such service');
+    else response.end(request.method === 'POST' ? '{"message":"Revoked."}' : GOOD);
+  });
+  /** @type {import('../src/index.js').Event[]} */
+  const events = [];
+  const blocklist = new Blocklist({ url, clientId: 'a', secret: 'b', onEvent: (event) => void events.push(event) });
+  t.after(() => blocklist.close());
+  await blocklist.ready();
+  assert.deepEqual(events.map(({ type, level }) => `${type} ${level}`), ['failing warn', 'ready info']);
+  assert.equal((await blocklist.revoke({ jti: 'x', exp })).message, 'Revoked.');
+  assert.deepEqual([posts, reads >= 5], [5, true]);
+});
 
 for (const [client, Client] of Object.entries(CLIENTS)) {
   test(`an outage with changing errors, for ${client}: reported once, again if only an operator can end it, and anew in the next`, async (t) => {

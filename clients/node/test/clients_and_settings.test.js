@@ -5,8 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 import { Blocklist } from '../src/index.js';
+import { KeyFollower } from '../src/key-follower.js';
 import { Node, claimsOf, eventually, follow, startToFollow, verdict } from './support/node.js';
 import { serve } from './support/server.js';
 
@@ -179,6 +182,27 @@ test('a closed blocklist sends no requests, and soon rejects', { skip: 'Deno' in
   const ready = other.ready();
   other.close();
   await assert.rejects(ready, /closed/);
+});
+
+test('a wait for readiness that took too long leaves nothing in memory', { skip: 'Deno' in globalThis || 'Bun' in globalThis }, async (t) => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc');
+  const blocklist = new Blocklist({ ...GOOD, onEvent: () => {} });
+  const keys = new KeyFollower('http://127.0.0.1:1', undefined, () => {}, () => {});
+  t.after(() => [blocklist, keys].forEach((one) => one.close()));
+  const waits = [() => blocklist.ready({ timeout: 0 }), () => keys.ready(0)];
+  for (const wait of waits) {
+    const waitOften = async (/** @type {number} */ times) => {
+      for (let time = 0; time < times; time += 1000) {
+        await Promise.all(Array.from({ length: 1000 }, () => assert.rejects(wait(), { code: 'ADIEU_TIMEOUT' })));
+      }
+      collect();
+      return process.memoryUsage().heapUsed;
+    };
+    const before = await waitOften(2000);
+    const grown = (await waitOften(20_000)) - before;
+    assert.ok(grown < 20_000 * 250, `${grown} bytes`);
+  }
 });
 
 test('an error of the event callback stops neither the follower nor the process', async (t) => {

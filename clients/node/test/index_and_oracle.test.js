@@ -160,7 +160,9 @@ test('ids that differ in one unit, in their length or by a lone surrogate have d
   ids.push(uuid, uuid.toUpperCase(), uuid.replace('-', '_'), uuid.replace('a', 'A'), uuid.replace('a', '\u0101'), `${uuid.slice(1)}g`);
   assert.equal(new Set(ids.map(of)).size, ids.length);
   const bytes = Buffer.from(uuid.replaceAll('-', ''), 'hex');
-  assert.equal(`${fingerprint.lowOfUuid(bytes, 0)} ${fingerprint.highOfUuid(bytes, 0)}`, of(uuid));
+  const table = new Table();
+  fingerprint.addUuid(bytes, 0, table, 1);
+  assert.equal(table.has(fingerprint.lowOf(uuid), fingerprint.highOf(uuid)), true);
   assert.throws(() => of('x'.repeat(513)), RangeError);
   const another = new Fingerprint();
   assert.notEqual(`${another.lowOf(uuid)} ${another.highOf(uuid)}`, of(uuid), 'each index has a key of its own');

@@ -177,6 +177,35 @@ test('a key that stays is the same object, and an answer that has not changed is
   assert.equal(follower.current?.keys[1], before);
 });
 
+test('the keys of a closed verifier are not known, however recent the revocations of others are, and a fixed key stays', async (t) => {
+  const make = await makeVerifiers(t);
+  const pair = keyPair('EdDSA');
+  const issuer = await startIssuer(t, publish(jwk(pair)));
+  const input = token(pair, ACCESS, claims());
+  for (const cache of [undefined, {}]) {
+    const { verifier } = make(issuer.url, { cache });
+    await verifier.ready();
+    verifier.verify(input);
+    verifier.close();
+    assert.equal(verifier.blocklist.status().fresh, true);
+    assert.equal(verifier.isReady, false);
+    for (const each of [input, token(pair, ACCESS, claims())]) assert.throws(() => verifier.verify(each), { code: 'ADIEU_STALE' });
+    await assert.rejects(verifier.ready(), { code: 'ADIEU_CLOSED' });
+    const fixed = new Verifier({ blocklist: verifier.blocklist, issuer: 'shop', key: pair.public, algorithm: 'EdDSA', cache });
+    fixed.close();
+    fixed.verify(input);
+  }
+});
+
+test('closing ends the wait for keys', async (t) => {
+  const issuer = await startIssuer(t, () => {});
+  const follower = new KeyFollower(issuer.url, undefined, () => assert.fail(), () => {});
+  const ready = follower.ready(60_000);
+  await eventually(() => issuer.requests.length > 0, 'it is asked');
+  follower.close();
+  await assert.rejects(ready, { code: 'ADIEU_CLOSED' });
+});
+
 test('an issuer that answers wrongly is asked again, and the known keys stay in use', async (t) => {
   const make = await makeVerifiers(t);
   const [ours, theirs] = [keyPair('EdDSA'), keyPair('EdDSA')];

@@ -248,6 +248,10 @@ test('a verifier knows the key also if the header does not name it, and looks at
     t.after(() => verifier.close());
     await verifier.ready();
     assert.deepEqual(verdicts(verifier), [true, true, true, true, true]);
+    const found = tokens.map((each) => verifier.verifyWithKey(each));
+    assert.deepEqual(found.map(({ kid }) => kid), ['kid-1', 'kid-1', 'kid-2', 'kid-2', 'kid-2']);
+    assert.deepEqual(found.map(({ claims }) => claims), tokens.map((each) => verifier.verify(each)));
+    for (const { claims, kid } of found) assert.equal(blocklist.isRevoked({ jti: 'any', ...claims }, undefined, kid), false);
   }
   await append(entryOf({}));
   for (const verifier of verifiers) assert.deepEqual(verdicts(verifier), [false, false, true, true, true]);
@@ -267,7 +271,7 @@ test('a fixed public key is known by its thumbprint, whether the token names it 
     const verifiers = keys.map((key) => new Verifier({ blocklist, issuer: 'shop', key, algorithm }));
     const tokens = [{}, { kid: thumbprint }].map((header) => token(pair, { ...ACCESS, ...header }, claims()));
     for (const verifier of verifiers) {
-      for (const each of tokens) verifier.verify(each);
+      for (const each of tokens) assert.equal(verifier.verifyWithKey(each).kid, thumbprint);
       for (const kid of ['', 'kid-1', thumbprint.toLowerCase(), `${thumbprint}=`]) {
         assert.throws(() => verifier.verify(token(pair, { ...ACCESS, kid }, claims())), /unknown key/, kid);
       }
@@ -277,7 +281,7 @@ test('a fixed public key is known by its thumbprint, whether the token names it 
   }
   // A secret has no id.
   const verifier = new Verifier({ blocklist, issuer: 'shop', key: SECRET, algorithm: 'HS256' });
-  verifier.verify(token(hmac(), ACCESS, claims()));
+  assert.equal(verifier.verifyWithKey(token(hmac(), ACCESS, claims())).kid, undefined);
 });
 
 test('a callback comes for both, once', async (t) => {

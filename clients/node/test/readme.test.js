@@ -11,7 +11,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import jsonwebtoken from 'jsonwebtoken';
-import { Blocklist, type Claims } from '@adieu/client';
+import { Blocklist, Verifier, type Claims } from '@adieu/client';
 
 declare global {
   var blocklist: Blocklist;
@@ -19,6 +19,7 @@ declare global {
   var secret: string;
   var socket: EventEmitter & { close(code: number): void };
   var token: string;
+  var verifier: Verifier;
 }
 globalThis.blocklist = new Blocklist();
 await blocklist.ready();
@@ -26,6 +27,8 @@ globalThis.claims = { jti: randomUUID(), exp: Math.floor(Date.now() / 1000) + 90
 globalThis.secret = 'a secret of the application, which Adieu never sees';
 globalThis.socket = Object.assign(new EventEmitter(), { close: (code: number) => void socket.emit('close', code) });
 globalThis.token = process.env.TOKEN ?? '';
+globalThis.verifier = new Verifier({ blocklist, issuer: 'adieu' });
+await verifier.ready();
 
 export async function logOutTwice(url: string) {
   const authorization = 'Bearer ' + jsonwebtoken.sign({ sub: 'jose' }, secret, { expiresIn: '15m', jwtid: randomUUID() });
@@ -62,6 +65,7 @@ const PROOFS = {
     await blocklist.revoke(verified.payload);
     assert.throws(() => assertGood(blocklist, verified, { token }), { code: 'ADIEU_REVOKED' });`,
   WebSockets: `
+    assert.equal(typeof kid, 'string');
     const closed = new Promise((resolve) => socket.once('close', resolve));
     await blocklist.revoke(claims);
     assert.equal(await closed, 4401);`,

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { Blocklist } from '../src/index.js';
+import { writePage } from '../src/page-writer.js';
 import { Revocations } from '../src/revocations.js';
+import { serve } from './support/server.js';
 
 const NOW = 1_800_000_000;
 
@@ -108,6 +111,40 @@ test('a local revocation is kept until the feed brings it, and then for as long 
   revocations.raisePrunedThrough(NOW + 1100);
   while (!revocations.forgetSome());
   assert.equal(revocations.check(token({ expiresAt: NOW + 2000 })), undefined);
+});
+
+test('a local revocation that the feed will not bring is not kept', () => {
+  const revocations = new Revocations();
+  revocations.raisePrunedThrough(NOW);
+  revocations.addOwn('token', 'adieu', 'lapsed', NOW - 120);
+  assert.equal(revocations.size, 0);
+  assert.equal(revocations.check(token({ tokenId: 'lapsed', expiresAt: NOW - 120 })), 'forgotten');
+  // The node prunes it before the next read.
+  for (let number = 0; number < 100; number += 1) revocations.addOwn('token', 'adieu', `${number}`, NOW - 119 + number);
+  revocations.addOwn('session', 'adieu', 's2');
+  assert.equal(revocations.check(token({ tokenId: '99' })), 'token');
+  assert.equal(revocations.size, 101);
+  revocations.raisePrunedThrough(NOW + 90);
+  while (!revocations.forgetSome());
+  assert.equal(revocations.size, 11);
+  assert.equal(revocations.check(token({ tokenId: '90', expiresAt: NOW - 29 })), 'token');
+  assert.equal(revocations.check(token({ tokenId: '89', expiresAt: NOW - 30 })), 'forgotten');
+});
+
+test('the logout of tokens that expired long ago leaves nothing in memory', async (t) => {
+  const now = Math.floor(Date.now() / 1000);
+  const url = await serve(t, (request, response) => {
+    if (request.method === 'POST') response.end('{}');
+    else setTimeout(() => response.end(writePage([], { flags: 3, prunedThrough: now })), 20);
+  });
+  const blocklist = new Blocklist({ url, clientId: 'a', secret: 'b' });
+  t.after(() => blocklist.close());
+  await blocklist.ready();
+  const expired = { iss: 'adieu', exp: now - 1000 };
+  await blocklist.revoke({ ...expired, jti: 'by its exp' });
+  await blocklist.revoke({ iss: 'adieu', jti: 'by keepUntil', keepUntil: now - 1000 });
+  assert.equal(blocklist.status().revocations, 0);
+  assert.equal(blocklist.isRevoked({ ...expired, jti: 'by its exp' }), true);
 });
 
 test('the names of the node are one issuer, whatever was revoked under the second before', () => {

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 
 import * as forExpress from '../src/express-jwt.js';
 import { Blocklist, StaleError } from '../src/index.js';
+import { assertGood } from '../src/jose.js';
 import { writePage } from '../src/page-writer.js';
 import { Node, claimsOf, eventually, follow, send, startService, startToFollow, verdict } from './support/node.js';
 import { serve } from './support/server.js';
@@ -177,6 +178,21 @@ test('waiting for news ends after staleTimeout, and the token is not accepted', 
   blocklist.close();
   await eventually(() => !blocklist.status().fresh, 'it is stale');
   assert.equal(await blocklist.fresh(), false);
+});
+
+test('with jose, news are waited for before the check', async (t) => {
+  const url = await serve(t, (request, response) => {
+    // Those that the follower waits for never come.
+    if (request.url?.includes('wait=0')) response.end(writePage([], { flags: 3 }));
+  });
+  const blocklist = new Blocklist({ url, clientId: 'a', secret: 'b', maxStaleness: 8000, staleTimeout: 60_000 });
+  t.after(() => blocklist.close());
+  await blocklist.ready();
+  const verified = { protectedHeader: {}, payload: { jti: 'a', exp: Math.floor(Date.now() / 1000) + 600 } };
+  t.mock.method(Date, 'now', ((now) => () => now() + 10_000)(Date.now));
+  assert.throws(() => assertGood(blocklist, verified), StaleError);
+  assert.equal(await blocklist.fresh(), true);
+  assertGood(blocklist, verified);
 });
 
 test('concurrent requests that find old news share one read', async (t) => {

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 import { WebSocket } from 'ws';
 
-import { Node } from './support/node.js';
+import { Node, eventually } from './support/node.js';
 
 test('a WebSocket is closed when its session is logged out, and no other is', { timeout: 60_000 }, async (t) => {
   const node = await Node.start(t);
@@ -49,6 +49,33 @@ test('a WebSocket is closed when its session is logged out, and no other is', { 
   await echo(ofOther, 'still here');
   assert.deepEqual([await status(jose.access), await status(), await status('x'), await status(ana.refresh)], [401, 401, 401, 401]);
   for (const socket of sockets) socket.terminate();
+});
+
+test('a WebSocket is closed when the key that signed its token is revoked, and no other is', { timeout: 60_000 }, async (t) => {
+  const node = await Node.start(t);
+  const kid = (/** @type {string} */ access) => JSON.parse(Buffer.from(access.split('.')[0] ?? '', 'base64url').toString()).kid;
+  const jose = await node.logIn('jose');
+  node.command('key', 'rotate', '--after', '0s');
+  let ana = jose;
+  await eventually(async () => {
+    ana = await node.logIn('ana');
+    return kid(ana.access) !== kid(jose.access);
+  }, 'the new key signs');
+  const server = spawn(process.execPath, [fileURLToPath(new URL('../examples/websocket.js', import.meta.url))], {
+    env: { ADIEU_URL: node.url, ADIEU_CLIENT: 'news', ADIEU_SECRET: node.addClient('news') },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => server.kill('SIGKILL'));
+  const url = String((await once(server.stdout, 'data'))[0]).trim();
+  const sockets = [jose, ana].map(({ access }) => new WebSocket(url, { headers: { authorization: `Bearer ${access}` } }));
+  await Promise.all(sockets.map((socket) => once(socket, 'open')));
+  const [ofJose, ofAna] = /** @type {[WebSocket, WebSocket]} */ (sockets);
+  const closed = once(ofJose, 'close');
+  node.command('key', 'remove', kid(jose.access));
+  assert.equal((await closed)[0], 4401);
+  ofAna.send('still here');
+  assert.equal(String((await once(ofAna, 'message'))[0]), 'still here');
+  ofAna.terminate();
 });
 
 test('a WebSocket is closed when its token expires', { timeout: 60_000 }, async (t) => {
