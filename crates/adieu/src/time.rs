@@ -150,42 +150,66 @@ impl Clock for SystemClock {
 /// while, so that nothing is kept for ever.
 #[derive(Debug)]
 pub(crate) struct TrustedTime {
-    believed: Timestamp,
-    at: Moment,
+    believed: Reading,
+    /// The last reading, whether it was believed or not.
+    last: Reading,
     /// The moment since which the wall clock has not been trusted.
     doubted_since: Option<Moment>,
+}
+
+/// What the wall clock showed at a moment.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    wall: Timestamp,
+    at: Moment,
+}
+
+impl Reading {
+    fn of(clock: &dyn Clock) -> Self {
+        Self { wall: clock.now(), at: clock.moment() }
+    }
+
+    /// Returns whether the wall clock has got this far ahead of the steady clock since another reading.
+    fn is_ahead_of(self, other: Self) -> bool {
+        self.wall > other.wall.plus(self.at.since(other.at)).plus(TrustedTime::SLACK)
+    }
+
+    /// Returns whether the wall clock has got this far behind the steady clock since another reading.
+    fn is_behind(self, other: Self) -> bool {
+        other.wall.plus(self.at.since(other.at)) > self.wall.plus(TrustedTime::SLACK)
+    }
 }
 
 impl TrustedTime {
     /// How far the wall clock may get ahead of the steady clock between two readings.
     const SLACK: Duration = Duration::from_secs(60);
-    /// How long the wall clock is not trusted after a jump. A jump back starts the time again.
+    /// How long the wall clock is not trusted after a jump. Another jump starts the time again, unless it takes the first one back.
     pub(crate) const LASTING: Duration = Duration::from_secs(10 * 60);
 
     pub(crate) fn start(clock: &dyn Clock) -> Self {
-        let moment = clock.moment();
-        Self { believed: clock.now(), at: moment, doubted_since: Some(moment) }
+        let now = Reading::of(clock);
+        Self { believed: now, last: now, doubted_since: Some(now.at) }
     }
 
     /// Returns the current time for deleting expired data; `None` while the clock is not trusted.
     pub(crate) fn now(&mut self, clock: &dyn Clock) -> Option<Timestamp> {
-        let (wall, moment) = (clock.now(), clock.moment());
-        let expected = self.believed.plus(moment.since(self.at));
-        let is_ahead = wall > expected.plus(Self::SLACK);
-        let was_behind = expected > wall.plus(Self::SLACK);
-        if is_ahead && self.doubted_since.is_none() || was_behind {
-            self.doubted_since = Some(moment);
+        let now = Reading::of(clock);
+        let has_jumped = now.is_ahead_of(self.last) || now.is_behind(self.last);
+        let was_behind = now.is_behind(self.believed);
+        if was_behind || has_jumped && now.is_ahead_of(self.believed) {
+            self.doubted_since = Some(now.at);
         }
         if was_behind {
-            (self.believed, self.at) = (wall, moment);
+            self.believed = now;
         }
+        self.last = now;
         if let Some(since) = self.doubted_since
-            && moment.since(since) < Self::LASTING
+            && now.at.since(since) < Self::LASTING
         {
             return None;
         }
-        *self = Self { believed: wall, at: moment, doubted_since: None };
-        Some(wall)
+        *self = Self { believed: now, last: now, doubted_since: None };
+        Some(now.wall)
     }
 }
 
@@ -287,5 +311,27 @@ mod tests {
         clock.set_wall(Timestamp::from_unix(1_600));
         clock.advance(TrustedTime::LASTING);
         assert_eq!(time.now(&clock), Some(Timestamp::from_unix(2_200)));
+    }
+
+    #[test]
+    fn each_jump_forward_has_to_last() {
+        let (clock, mut time) = started(1_000);
+        clock.advance(TrustedTime::LASTING - Duration::from_secs(1));
+        assert_eq!(time.now(&clock), None);
+        clock.set_wall(Timestamp::from_unix(1_000_000));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(time.now(&clock), None, "the first ten minutes after the start do not count for this one");
+        clock.advance(TrustedTime::LASTING / 2);
+        assert_eq!(time.now(&clock), None);
+        clock.set_wall(Timestamp::from_unix(9_000_000));
+        assert_eq!(time.now(&clock), None);
+        clock.advance(TrustedTime::LASTING / 2);
+        assert_eq!(time.now(&clock), None, "nor does the time after another jump");
+        clock.set_wall(Timestamp::from_unix(2_000_000));
+        assert_eq!(time.now(&clock), None, "nor after one back to a time that is still ahead");
+        clock.advance(TrustedTime::LASTING / 2);
+        assert_eq!(time.now(&clock), None);
+        clock.advance(TrustedTime::LASTING / 2);
+        assert_eq!(time.now(&clock), Some(Timestamp::from_unix(2_000_600)));
     }
 }
