@@ -363,7 +363,7 @@ impl NodeBuilder {
             None => None,
         };
         let key_store: Arc<dyn KeyStore> = match &guard {
-            Some(guard) => Arc::new(WatchedKeys { keys: Arc::clone(&store) as _, guard: Arc::clone(guard) }),
+            Some(guard) => Arc::new(WatchedKeys::new(Arc::clone(&store) as _, Arc::clone(guard))),
             None => Arc::clone(&store) as _,
         };
         // An application that shares the key issues tokens without a session here, which only a cut-off can end: the

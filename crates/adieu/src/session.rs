@@ -47,6 +47,9 @@ pub use store::{
     EndSessions, Ended, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh,
 };
 
+#[doc(hidden)]
+pub use to_its_end::to_its_end;
+
 use last_seen::LastSeen;
 
 use crate::{

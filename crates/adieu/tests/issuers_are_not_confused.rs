@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use adieu::{
     Error, Issuer, Node, SessionId, Subject, TokenId,
     revocation::{RevokedBy, Target},
-    session::{RevocationRequest, RevocationTarget, Scope, SessionError, VerifiedToken},
+    session::{Origin, RevocationRequest, RevocationTarget, Scope, SessionError, TokenOptions, VerifiedToken},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{
@@ -501,6 +501,26 @@ async fn another_issuer_is_believed_who_somebody_is_and_what_it_is_trusted_with(
         }
         // A process with only this issuer can't confuse it with another.
         assert_eq!(decoder(rules, theirs.verifying_key()).decode(&token, NOON), Ok(said.clone()));
+    }
+}
+
+/// Two nodes of one process share a decoder, and what it remembers.
+#[tokio::test]
+async fn what_a_node_remembers_of_its_own_tokens_another_node_does_not_believe() {
+    for own_first in [true, false] {
+        let node = |name| Node::builder(issuer(name)).with_clock(Arc::new(ManualClock::at(NOON)));
+        let ours = node("ours").start(Memory::new()).await.unwrap();
+        let decoder = Arc::clone(ours.verifier().decoder());
+        let theirs = node("theirs").with_issuer(decoder).start(Memory::new()).await.unwrap();
+        let admin = serde_json::Map::from_iter([("is_admin".to_owned(), true.into())]);
+        let options = TokenOptions::new().with_access_claims(admin);
+        let token =
+            ours.sessions().log_in_with(claims("ours").subject, Origin::default(), &options).await.unwrap().access;
+        for is_own in [own_first, !own_first, own_first] {
+            let verifier = if is_own { ours.verifier() } else { theirs.verifier() };
+            let claims = verifier.verify(&token).unwrap();
+            assert_eq!((claims.custom.contains_key("is_admin"), claims.fresh == Fresh::Yes), (is_own, is_own));
+        }
     }
 }
 

@@ -63,9 +63,7 @@ impl CutOffs {
             lapses_at: Revocation::lapse_for(last_expiry),
         };
         let sessions = self.sessions.get();
-        let lifetime =
-            sessions.map_or(Duration::ZERO, |sessions| sessions.longest_session().max(sessions.longest_own()));
-        let lifetime = lifetime.max(self.session_lifetime);
+        let lifetime = sessions.map_or(Duration::ZERO, |sessions| sessions.longest_own()).max(self.session_lifetime);
         let own = cut_off(&self.issuer, now, latest_expiry.max(now.plus(lifetime)));
         let others =
             sessions.map_or_else(|| self.others.clone(), |sessions| sessions.verifier().other_issuers().to_vec());

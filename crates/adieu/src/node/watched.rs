@@ -62,21 +62,33 @@ impl RevocationLog for Watched {
 /// Guarded keys: a read returns no removed key that a backup has brought back, and every removal is recorded in the mark before
 /// the call returns.
 pub(crate) struct WatchedKeys {
-    pub(crate) keys: Arc<dyn KeyStore>,
-    pub(crate) guard: Arc<Guard>,
+    keys: Arc<dyn KeyStore>,
+    guard: Arc<Guard>,
+    /// Held until the mark has what was read or changed: otherwise a late answer would pass for a later state, and a new key for one
+    /// that was removed.
+    in_order: tokio::sync::Mutex<()>,
+}
+
+impl WatchedKeys {
+    pub(crate) fn new(keys: Arc<dyn KeyStore>, guard: Arc<Guard>) -> Self {
+        Self { keys, guard, in_order: tokio::sync::Mutex::default() }
+    }
 }
 
 #[async_trait]
 impl KeyStore for WatchedKeys {
     async fn keys(&self) -> Result<Vec<StoredKey>, Error> {
+        let _in_order = self.in_order.lock().await;
         self.guard.without_removed(self.keys.keys().await?).await
     }
 
     async fn add_first_key(&self, key: StoredKey) -> Result<Vec<StoredKey>, Error> {
+        let _in_order = self.in_order.lock().await;
         self.guard.without_removed(self.keys.add_first_key(key).await?).await
     }
 
     async fn replace_keys(&self, added: Option<StoredKey>, removed: Vec<String>) -> Result<Vec<StoredKey>, Error> {
+        let _in_order = self.in_order.lock().await;
         self.guard.without_removed(self.keys.replace_keys(added, removed).await?).await
     }
 }

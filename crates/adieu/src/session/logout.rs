@@ -32,9 +32,9 @@ impl Sessions {
     /// When this returns, the revocation is durable and this node rejects every token of the ended sessions.
     ///
     /// # Errors
-    /// [`TokenError::Revoked`] if the session had already ended, or the token was revoked without it: another token of the
-    /// session can still end it. [`SessionError::UnknownSessions`] if the other
-    /// sessions are not known. Nothing has changed then.
+    /// [`TokenError::Revoked`] if the session had already ended, which is durable then, or the token was revoked without it: another
+    /// token of the session can still end it. Also if a refresh token that was used up asks for more than its own session, which has
+    /// then ended. [`SessionError::UnknownSessions`] if the other sessions are not known: nothing has changed then.
     pub async fn log_out(&self, token: &str, scope: Scope) -> Result<LoggedOut, SessionError> {
         let (claims, expiry) = self.verifier.verify_to_log_out(token)?;
         match expiry {
@@ -118,7 +118,7 @@ impl Sessions {
         if self.verifier.revoked_by(claims) == Some(RevokedBy::Session) {
             return SessionError::ended();
         }
-        let latest = claims.expires_at.max(self.clock.now().plus(self.settings.load().max_lifetime()));
+        let latest = claims.expires_at.max(self.clock.now().plus(self.longest_own()));
         let ended = Revocation {
             issuer: claims.issuer.clone(),
             target: Target::Session { id },

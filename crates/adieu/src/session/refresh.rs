@@ -92,7 +92,7 @@ impl Sessions {
                 verifier.index().insert(revocation);
                 appended.fetch_add(1, Relaxed);
             }
-            Ok(rotated)
+            Ok::<_, Error>(rotated)
         });
         match rotated.await? {
             Rotated::Fresh(session) | Rotated::WithinGrace(session) => {

@@ -273,10 +273,11 @@ impl Sessions {
         }
     }
 
-    /// Returns the maximum lifetime of our own tokens, as far as it is known: those without a session may live longer.
+    /// Returns the maximum lifetime of our own tokens, as far as it is known: no token outlives its session, whatever the options of the
+    /// login, but those without a session may live longer.
     pub(crate) fn longest_own(&self) -> Duration {
         let of_rules = self.verifier.decoder().rules().max_lifetime_set();
-        self.settings.load().max_lifetime().max(of_rules.unwrap_or_default())
+        self.longest_session().max(of_rules.unwrap_or_default())
     }
 
     fn needs_latest_expiry(&self, request: &RevocationRequest) -> bool {

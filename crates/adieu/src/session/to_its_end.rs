@@ -8,13 +8,9 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use crate::Error;
-
 /// Completes a step even if its caller is dropped: a durable revocation must reach the index. The step runs within its caller, so that a
 /// logout costs no task; a new task takes over only what a caller leaves behind.
-pub(super) async fn to_its_end<T: Send + 'static>(
-    step: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
+pub async fn to_its_end<T: Send + 'static>(step: impl Future<Output = T> + Send + 'static) -> T {
     let mut step = Step(Some(Box::pin(step)));
     poll_fn(|context| step.poll(context)).await
 }
@@ -59,7 +55,6 @@ mod tests {
         let mut caller = Box::pin(to_its_end(async move {
             written.await.unwrap();
             end.send("in the index").unwrap();
-            Ok(())
         }));
         tokio::select! {
             biased;

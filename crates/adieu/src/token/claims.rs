@@ -52,6 +52,8 @@ pub(crate) struct Verified {
     pub(super) key_id: Option<KeyId>,
     /// The claims of another issuer that are not trusted, and so not in [`Claims::custom`].
     pub(super) untrusted: Map<String, Value>,
+    /// Whether they are those of another issuer, without what is not trusted.
+    pub(super) is_restricted: bool,
 }
 
 impl PartialEq for Verified {

@@ -124,13 +124,19 @@ impl Decoder {
     /// # Errors
     /// Returns the same errors as [`Decoder::decode`].
     pub fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
-        self.recall(token, now).unwrap_or_else(|| self.decode_and_remember(token, now, |_| ()))
+        self.recall(token, now, false).unwrap_or_else(|| self.decode_and_remember(token, now, |_| ()))
     }
 
-    /// Returns the cached claims of a token after checking its validity period again, or `None` if it is not cached.
-    pub(super) fn recall(&self, token: &str, now: Timestamp) -> Option<Result<Arc<Claims>, TokenError>> {
+    /// Returns the cached claims of a token after checking its validity period again, or `None` if it is not cached. Another verifier,
+    /// to which the issuer is its own or another one, may have cached it with more or fewer claims: then it is decoded again.
+    pub(super) fn recall(
+        &self,
+        token: &str,
+        now: Timestamp,
+        is_restricted: bool,
+    ) -> Option<Result<Arc<Claims>, TokenError>> {
         let (cache, epoch) = self.remembering(token)?;
-        let claims = cache.get(epoch, token, now)?;
+        let claims = cache.get(epoch, token, now).filter(|claims| claims.verified.is_restricted == is_restricted)?;
         let live = self.rules.require_live(claims.issued_at, claims.not_before, claims.expires_at, now);
         Some(live.map(|()| claims))
     }

@@ -73,7 +73,7 @@ impl Issuers {
             return self.own.decode_shared(token, now);
         }
         // A cached token was accepted by the decoder that caches it, so its issuer need not be read.
-        let remembered = all(&self.own, &others).find_map(|decoder| decoder.recall(token, now));
+        let remembered = all(&self.own, &others).find_map(|decoder| decoder.recall(token, now, self.is_other(decoder)));
         remembered.unwrap_or_else(|| {
             self.with_named(&others, token, |decoder| {
                 decoder.decode_and_remember(token, now, |claims| self.restrict(decoder, claims))
@@ -96,9 +96,13 @@ impl Issuers {
 
     /// Drops the untrusted claims of another issuer.
     fn restrict(&self, decoder: &Decoder, claims: &mut Claims) {
-        if !std::ptr::eq(decoder, &*self.own) {
+        if self.is_other(decoder) {
             decoder.rules().restrict(claims);
         }
+    }
+
+    fn is_other(&self, decoder: &Decoder) -> bool {
+        !std::ptr::eq(decoder, &*self.own)
     }
 
     fn with_named<T>(

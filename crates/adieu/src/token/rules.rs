@@ -241,6 +241,7 @@ impl Rules {
         if !is_believed("fresh") {
             claims.fresh = Fresh::No;
         }
+        claims.verified.is_restricted = true;
     }
 
     /// Rejects a token that lives longer from `begin` than the maximum lifetime.

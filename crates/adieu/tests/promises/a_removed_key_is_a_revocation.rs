@@ -177,6 +177,31 @@ async fn an_answer_that_comes_late_does_not_bring_it_back() {
     assert_eq!(refusal(&node, &tokens.access), Some(TokenError::UnknownKey));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_late_does_not_make_a_new_key_a_removed_one() {
+    let (time, store, folder) = (Time::at_noon(), Faulty::on(&Memory::new()), tempfile::tempdir().unwrap());
+    let node = time.builder().with_high_water(folder.path().join("high-water")).start(store.clone()).await.unwrap();
+    let node = Arc::new(node);
+    time.pass(MAX_STALENESS).await;
+
+    // A read that has not found the new key is in flight while the key is added.
+    store.set(Reads::Wait);
+    time.0.advance(MAX_STALENESS / 2);
+    store.waiting.acquire().await.unwrap().forget();
+    store.set(Reads::Work);
+    let rotating = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { node.rotate_key(Duration::ZERO).await.unwrap() }
+    });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    store.let_through.add_permits(1);
+    rotating.await.unwrap();
+    time.pass(MAX_STALENESS * 4).await;
+    assert_eq!(ids(&store.memory).await.len(), 2);
+}
+
 /// A check may begin while a node is stale, and end when the node has just learned that the key was removed. It must not combine the
 /// freshness at the end with the key at the beginning.
 #[test]

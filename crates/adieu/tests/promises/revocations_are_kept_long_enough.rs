@@ -5,11 +5,12 @@ use std::time::Duration;
 use adieu::{
     revocation::{Revocation, RevokedBy, RevokedClaim, Target},
     run_maintenance,
-    session::{RevocationRequest, RevocationTarget, Scope, SessionError, SessionSettings},
+    session::{Origin, RevocationRequest, RevocationTarget, Scope, SessionError, SessionSettings, TokenOptions},
     store::Memory,
     time::Clock,
     token::{Rules, TokenError},
 };
+use adieu_sqlite::Sqlite;
 
 use crate::support::{NOON, Node, Setup, issuer, jose};
 
@@ -212,17 +213,42 @@ async fn settings_that_do_not_fit_change_nothing() {
 async fn a_cut_off_is_kept_as_long_as_the_caller_or_the_rules_say() {
     let day = Duration::from_secs(24 * 60 * 60);
     for target in [RevocationTarget::Subject(jose()), RevocationTarget::Everything] {
-        let asked_for = RevocationRequest::new(target.clone()).with_keep_until(NOON.plus(90 * day));
+        let asked_for = RevocationRequest::new(target.clone()).with_keep_until(NOON.plus(120 * day));
         let earlier = RevocationRequest::new(target.clone()).with_keep_until(NOON.plus(day));
         let node = Node::start().await;
         node.sessions.revoke(vec![asked_for, earlier]).await.unwrap();
-        let rules = Rules::new(issuer()).with_max_lifetime(60 * day);
+        let rules = Rules::new(issuer()).with_max_lifetime(100 * day);
         let strict = Node::with_rules(Memory::new(), rules, Setup::default()).await;
         strict.sessions.revoke(vec![target.into()]).await.unwrap();
         let mut entries = node.log.read(None, Duration::ZERO).await.unwrap().entries;
         entries.extend(strict.log.read(None, Duration::ZERO).await.unwrap().entries);
         let kept: Vec<_> = entries.iter().map(|entry| entry.lapses_at).collect();
-        let sessions = SessionSettings::new(issuer()).max_lifetime();
-        assert_eq!(kept, [90 * day, sessions, 60 * day].map(|last| Revocation::lapse_for(NOON.plus(last))));
+        let sessions = node.sessions.longest_session();
+        assert_eq!(kept, [120 * day, sessions, 100 * day].map(|last| Revocation::lapse_for(NOON.plus(last))));
+    }
+}
+
+/// A standby that took over may lack the row of a session. Its access token may live as long as a session can: a login chooses.
+#[tokio::test]
+async fn that_of_a_session_whose_row_was_lost_outlives_its_longest_token() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    for scope in [Some(Scope::This), None] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(folder.path().join("adieu.sqlite")).await.unwrap();
+        let node = Node::on(store.clone(), Setup::default()).await;
+        let options = TokenOptions::new().with_access_lifetime(60 * day);
+        let pair = node.sessions.log_in_with(jose(), Origin::default(), &options).await.unwrap();
+        assert_eq!(pair.claims.expires_at, node.clock.now().plus(60 * day));
+        let lose = |connection: &adieu_sqlite::rusqlite::Connection| connection.execute("DELETE FROM session", []);
+        assert_eq!(store.transact(lose).await.unwrap(), 1);
+        match scope {
+            Some(scope) => drop(node.sessions.log_out(&pair.refresh, scope).await.unwrap_err()),
+            None => {
+                let session = RevocationTarget::Session(pair.claims.session.clone().unwrap());
+                node.sessions.revoke(vec![session.into()]).await.unwrap();
+            }
+        }
+        let kept = node.log.read(None, Duration::ZERO).await.unwrap().entries.pop().unwrap();
+        assert!(kept.lapses_at > pair.claims.expires_at, "{kept:?}");
     }
 }
