@@ -42,6 +42,9 @@ pub enum RejectionReason {
     /// The credentials of a login are wrong.
     #[error("invalid credentials")]
     WrongCredentials,
+    /// A name from the request, such as that of a user who logs in, cannot be an id.
+    #[error(transparent)]
+    InvalidId(#[from] IdError),
     /// The token is valid, but this node does not know the other sessions that it should end.
     #[error("the other sessions of the token's subject are not known here")]
     UnknownSessions,
@@ -80,6 +83,8 @@ pub enum RejectionKind {
     UnknownSessions,
     /// The user name or password is wrong.
     WrongCredentials,
+    /// A name from the request cannot be an id.
+    InvalidId,
     /// This node cannot currently tell whether the token has been revoked.
     Stale,
     /// The store is not available.
@@ -100,6 +105,7 @@ impl RejectionReason {
             Self::UnknownUser => RejectionKind::UnknownUser,
             Self::UnknownSessions => RejectionKind::UnknownSessions,
             Self::WrongCredentials => RejectionKind::WrongCredentials,
+            Self::InvalidId(_) => RejectionKind::InvalidId,
             Self::Failed(Error::Unavailable(_) | Error::RolledBack(_)) => RejectionKind::Unavailable,
             Self::Failed(_) => RejectionKind::Internal,
             Self::Token(refusal) => match refusal {
@@ -112,12 +118,6 @@ impl RejectionReason {
                 _ => RejectionKind::Invalid,
             },
         }
-    }
-}
-
-impl From<IdError> for RejectionReason {
-    fn from(error: IdError) -> Self {
-        Error::from(error).into()
     }
 }
 

@@ -160,7 +160,7 @@ impl KeyFollower {
             rsa: source.rsa,
             transport,
             missed: Arc::default(),
-            etag: None,
+            read: None,
         };
         Ok(Self { task: tokio::spawn(following.run(announce)), progress })
     }
@@ -217,7 +217,8 @@ struct Following {
     rsa: Option<Algorithm>,
     transport: Arc<dyn Transport>,
     missed: Arc<Notify>,
-    etag: Option<HeaderValue>,
+    /// What was read last: where, with which algorithm for RSA keys that name none, and its `ETag`.
+    read: Option<(Url, Option<Algorithm>, HeaderValue)>,
 }
 
 impl Following {
@@ -250,7 +251,7 @@ impl Following {
                     if read.is_some_and(|read| read.asked_at.elapsed() > MAX_UNCONFIRMED) {
                         read = None;
                         tracing::error!(url = %self.url, "the issuer's keys were not read for a day and are not used any more");
-                        self.etag = None;
+                        self.read = None;
                         self.decoder.replace_keys(KeySet::pending());
                     }
                     progress.send_replace(Progress { read, failure: Some(error) });
@@ -271,16 +272,20 @@ impl Following {
             .header(header::ACCEPT, "application/jwk-set+json, application/json")
             .body(Vec::new())
             .map_err(|error| Error::setting("url", error.to_string()))?;
-        if let Some(etag) = &self.etag {
+        let rsa = self.rsa.or(published.rsa);
+        // "Not modified" is about the same document, read in the same way.
+        let etag = self.read.as_ref().filter(|(keys, read_with, _)| *keys == published.keys && *read_with == rsa);
+        let is_conditional = etag.is_some();
+        if let Some((_, _, etag)) = etag {
             request.headers_mut().insert(header::IF_NONE_MATCH, etag.clone());
         }
         let answer = send_within(&*self.transport, request, MAX_DOCUMENT_BYTES, REQUEST_TIMEOUT).await?;
         match answer.status() {
-            StatusCode::NOT_MODIFIED if self.etag.is_some() => {}
+            StatusCode::NOT_MODIFIED if is_conditional => {}
             StatusCode::OK => {
-                let keys: KeySet = Jwks::key_set(answer.body(), self.rsa.or(published.rsa))?;
+                let keys: KeySet = Jwks::key_set(answer.body(), rsa)?;
                 self.decoder.replace_keys(keys.notifying(Arc::clone(&self.missed)));
-                self.etag = answer.headers().get(header::ETAG).cloned();
+                self.read = answer.headers().get(header::ETAG).cloned().map(|etag| (published.keys, rsa, etag));
             }
             status => return Err(Error::unavailable(format!("the issuer answered with status {}", status.as_u16()))),
         }

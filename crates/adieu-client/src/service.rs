@@ -9,7 +9,7 @@ use adieu::{
     DEFAULT_MAX_STALENESS, Error, Issuer,
     revocation::{Cursor, Follower, Freshness, Index, Revocation, RevocationLog, Target},
     time::{Clock, SystemClock},
-    token::{Algorithm, Claims, Decoder, KeySet, Rules, StalePolicy, Verifier},
+    token::{Algorithm, CacheLimits, Claims, Decoder, KeySet, Rules, StalePolicy, Verifier},
 };
 
 use crate::{KeyFollower, KeySource, Remote, transport::Transport};
@@ -80,6 +80,7 @@ impl Service {
             leeway: Duration::ZERO,
             rules: |rules| rules,
             issuers: Vec::new(),
+            token_cache: Some(CacheLimits::default()),
             max_staleness: DEFAULT_MAX_STALENESS,
             stale_policy: StalePolicy::default(),
             transport: None,
@@ -193,6 +194,7 @@ pub struct ServiceBuilder {
     leeway: Duration,
     rules: fn(Rules) -> Rules,
     issuers: Vec<Arc<Decoder>>,
+    token_cache: Option<CacheLimits>,
     max_staleness: Duration,
     stale_policy: StalePolicy,
     transport: Option<Arc<dyn Transport>>,
@@ -225,6 +227,12 @@ impl ServiceBuilder {
     /// issuer, the audience and the leeway of this service.
     pub fn with_rules(self, rules: fn(Rules) -> Rules) -> Self {
         Self { rules, ..self }
+    }
+
+    /// Sets how many verified tokens are cached, so that each signature is checked once; `None` disables the cache. See
+    /// [`Decoder::with_cache`] for which tokens are cached.
+    pub fn with_token_cache(self, token_cache: Option<CacheLimits>) -> Self {
+        Self { token_cache, ..self }
     }
 
     /// Also accepts the access tokens of another issuer whose revocations the node keeps; see [`Verifier::with_issuer`].
@@ -314,7 +322,11 @@ impl ServiceBuilder {
         if let Some(algorithm) = self.rsa {
             keys = keys.with_rsa_algorithm(algorithm);
         }
-        let decoder = Arc::new(Decoder::new(rules, KeySet::pending()));
+        let decoder = Decoder::new(rules, KeySet::pending());
+        let decoder = Arc::new(match self.token_cache {
+            Some(limits) => decoder.with_cache(limits),
+            None => decoder,
+        });
         let keys = KeyFollower::start(Arc::clone(&decoder), keys)?;
 
         let clock = self.clock;

@@ -327,19 +327,59 @@ fn what_is_not_for_us_is_left_out() {
     assert_eq!(names(&document(|keys| keys[0]["use"] = json!("enc")), None), 0);
 }
 
+/// That of RFC 7517, appendix A.1.
+const RSA_MODULUS: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs\
+     tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn\
+     1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+
 #[test]
 fn an_rsa_key_needs_an_algorithm() {
-    // RFC 7517, appendix A.1, without its `alg`.
-    let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs\
-             tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn\
-             1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
-    let rsa = json!({"kty": "RSA", "n": n, "e": "AQAB", "kid": "2011-04-29"});
+    // Without its `alg`.
+    let rsa = json!({"kty": "RSA", "n": RSA_MODULUS, "e": "AQAB", "kid": "2011-04-29"});
     let document = document(|keys| keys.push(rsa.clone()));
     assert_eq!(names(&document, None), 1);
     let keys = Jwks::key_set(&document, Some(Algorithm::RS256)).unwrap();
     let key = keys.iter().find(|key| key.key_id() == Some(&KeyId::new("2011-04-29").unwrap())).unwrap();
     assert_eq!(key.algorithm(), Algorithm::RS256);
     assert_eq!(names(&document, Some(Algorithm::HS256)), 1);
+}
+
+/// A provider whose metadata the test changes, and whose keys always have the same `ETag`.
+#[derive(Debug)]
+struct Provider(Mutex<(String, Vec<&'static str>)>, Vec<u8>);
+
+#[async_trait]
+impl Transport for Provider {
+    async fn send(&self, request: Request<Vec<u8>>, _: usize) -> Result<Response<Vec<u8>>, Error> {
+        let (keys, algorithms) = &*self.0.lock().unwrap();
+        if request.uri().path() == "/.well-known/openid-configuration" {
+            let metadata = json!({
+                "issuer": "https://auth.example", "jwks_uri": keys, "id_token_signing_alg_values_supported": algorithms
+            });
+            return Ok(Response::new(serde_json::to_vec(&metadata).unwrap()));
+        }
+        let response = Response::builder().header(header::ETAG, "\"1\"");
+        match request.headers().contains_key(header::IF_NONE_MATCH) {
+            true => Ok(response.status(304).body(Vec::new()).unwrap()),
+            false => Ok(response.body(if request.uri() == keys.as_str() { self.1.clone() } else { vec![] }).unwrap()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unchanged_is_the_document_at_the_same_place_read_in_the_same_way() {
+    let rsa = json!({"kty": "RSA", "n": RSA_MODULUS, "e": "AQAB", "kid": "1"});
+    let document = serde_json::to_vec(&json!({ "keys": [rsa] })).unwrap();
+    let metadata = Mutex::new(("https://auth.example/jwks.json".to_owned(), vec!["ES256"]));
+    let provider = Arc::new(Provider(metadata, document));
+    let decoder = Arc::new(Decoder::new(Rules::new(issuer()), KeySet::pending()));
+    let source = KeySource::discover(issuer()).unwrap().with_transport(provider.clone());
+    let follower = KeyFollower::start(Arc::clone(&decoder), source).unwrap();
+    follower.ready().await;
+    assert_eq!(decoder.keys().iter().count(), 0, "no algorithm is known");
+    provider.0.lock().unwrap().1 = vec!["RS256"];
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    assert_eq!(decoder.keys().iter().count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

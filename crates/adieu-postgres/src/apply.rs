@@ -87,11 +87,13 @@ pub(super) async fn apply(connected: &mut Marked, write: &Write<'_>, witness: &W
     }
 }
 
-/// Reads the log, and compares it with the mark.
+/// Reads the log, and compares it with the mark. In a transaction it may have been pruned by a step before, which may never be
+/// committed: the mark does not learn that.
 async fn held(connection: &mut PgConnection, mark: &Mark, witness: &Witness) -> Result<LogState, Failure> {
     let found = restore::inspect(connection, mark.anchor()).await?;
     witness.hold(mark, &found).map_err(Failure::OfAll)?;
-    witness.note(mark, &found).map_err(Failure::OfAll)?;
+    let durable = LogState { pruned_through: mark.pruned_through(), ..found.clone() };
+    witness.note(mark, &durable).map_err(Failure::OfAll)?;
     Ok(found)
 }
 

@@ -331,7 +331,8 @@ impl Sqlite {
     /// process ends. It waits for running reads.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if it failed: nothing is lost, and the write-ahead log remains part of the store.
+    /// [`Error::Unavailable`] if it failed, or if another process still reads after five seconds: nothing is lost, and the write-ahead
+    /// log remains part of the store.
     #[doc(hidden)]
     pub async fn checkpoint(&self) -> Result<(), Error> {
         self.file.check_writable()?;
@@ -339,7 +340,10 @@ impl Sqlite {
         // By a reading thread, since operations of the writer run in a transaction.
         self.query(move |connection| {
             WriteAheadLog::check_all(&path, connection).map_err(|error| rows::invalid(format!("{error:?}")))?;
-            connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+            match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get("busy"))? {
+                false => Ok(()),
+                true => Err(rows::invalid("another process reads the write-ahead log")),
+            }
         })
         .await
     }

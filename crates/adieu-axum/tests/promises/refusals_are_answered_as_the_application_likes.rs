@@ -105,6 +105,7 @@ async fn every_body_is_json_and_tells_nothing_of_the_cause() {
         RejectionReason::ClaimsRejected("the cause".into()),
         RejectionReason::UnknownUser,
         RejectionReason::WrongCredentials,
+        RejectionReason::InvalidId(adieu::IdError::Empty),
         RejectionReason::Failed(adieu::Error::unavailable("the cause")),
         RejectionReason::Failed(adieu::Error::Claims("the cause".into())),
         RejectionReason::Token(adieu::token::TokenError::Malformed("the cause")),
@@ -117,6 +118,14 @@ async fn every_body_is_json_and_tells_nothing_of_the_cause() {
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert!(body.is_object() && !body.to_string().contains("the cause"), "{body}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_can_not_be_an_id_is_the_clients_mistake() {
+    for name in [String::new(), "x".repeat(513)] {
+        let refused = AuthRejection::from(adieu::Subject::new(name).unwrap_err());
+        assert_eq!((refused.kind(), refused.status()), (RejectionKind::InvalidId, StatusCode::BAD_REQUEST));
     }
 }
 

@@ -290,3 +290,14 @@ async fn what_is_no_path_makes_no_file() {
     let folder = tempfile::tempdir().unwrap();
     Sqlite::open(folder.path().join(":memory:")).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_another_process_still_reads_is_not_called_moved() {
+    let (_place, store, path) = begun().await;
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM revocation").unwrap();
+    store.append(vec![token("later")]).await.unwrap();
+    assert!(matches!(store.checkpoint().await, Err(Error::Unavailable(_))));
+    reader.execute_batch("COMMIT").unwrap();
+    store.checkpoint().await.unwrap();
+}
