@@ -263,10 +263,11 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
     let descriptors = descriptors_for_clients(&settings, process.descriptors);
     let bounds: LiveBounds = Arc::new(ArcSwap::from_pointee(Bounds::from(&settings).within(descriptors)));
     #[cfg(unix)]
-    let reload = |server, settings, api: &ApiService, notifier| {
+    let reload = |server, settings, api: &ApiService, beside: [&ServedBeside; 2], notifier| {
         let (api, bounds, tls) = (api.clone(), Arc::clone(&bounds), listeners.tls().cloned());
         let (flags, logging) = (process.flags.clone(), Arc::clone(&process.logging));
-        let reload = Reload { flags, settings, server, api, bounds, descriptors, tls, logging, notifier };
+        let beside = beside.into_iter().flat_map(|beside| beside.bounds.clone()).collect();
+        let reload = Reload { flags, settings, server, api, bounds, beside, descriptors, tls, logging, notifier };
         tokio::spawn(reload.at(hangups))
     };
     if let Some(url) = followed(&settings)? {
@@ -283,8 +284,13 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
         #[cfg(unix)]
         let notifier = Arc::new(Notifier::start(router.clone()));
         #[cfg(unix)]
-        let reloading =
-            reload(Server::Relay(Arc::clone(&relay)), Arc::clone(&settings), &router, Arc::clone(&notifier));
+        let reloading = reload(
+            Server::Relay(Arc::clone(&relay)),
+            Arc::clone(&settings),
+            &router,
+            [&metrics, &ServedBeside::default()],
+            Arc::clone(&notifier),
+        );
         let stop = async {
             stop.await;
             #[cfg(unix)]
@@ -311,7 +317,7 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
     print(&banner(&addresses, &settings))?;
     listeners.tls().into_iter().for_each(|tls| node.metrics.watch_certificate(tls.clone()));
     let metrics = serve_metrics(metrics_listener, &node.metrics, &settings)?;
-    let console = serve_console(console_listener, &router, listeners.tls(), &settings)?;
+    let mut console = serve_console(console_listener, &router, listeners.tls(), &settings)?;
 
     #[cfg(unix)]
     let notifier = Arc::new(Notifier::start(router.clone()));
@@ -321,8 +327,9 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
     #[cfg(unix)]
     let reloading = {
         let server = Server::Node(Arc::clone(&node), deliveries.receivers());
-        reload(server, Arc::clone(&node.settings), &router, Arc::clone(&notifier))
+        reload(server, Arc::clone(&node.settings), &router, [&metrics, &console], Arc::clone(&notifier))
     };
+    let console_serves = console.serves.take();
     let stop = async {
         stop.await;
         #[cfg(unix)]
@@ -332,6 +339,7 @@ async fn start(process: Process, settings: Settings) -> anyhow::Result<()> {
         }
         node.is_leaving.send_replace(true);
         sleep(node.settings.load().shutdown_delay).await;
+        drop(console_serves);
         // Answers waiting requests immediately, instead of after their wait.
         node.feed.hub.end_waiting();
     };
@@ -393,7 +401,7 @@ fn serve_metrics(
     metrics: &Arc<Metrics>,
     settings: &Settings,
 ) -> anyhow::Result<ServedBeside> {
-    let Some(listener) = listener else { return Ok(ServedBeside(None)) };
+    let Some(listener) = listener else { return Ok(ServedBeside::default()) };
     let address = listener.local_addr().context("the address is unknown")?;
     print(&format!("metrics:  curl http://{address}/metrics\n"))?;
     let bounds = Bounds { max_connections: METRICS_CONNECTIONS, ..Bounds::from(settings) };
@@ -407,7 +415,7 @@ fn serve_console(
     tls: Option<&Tls>,
     settings: &Settings,
 ) -> anyhow::Result<ServedBeside> {
-    let Some(listener) = listener else { return Ok(ServedBeside(None)) };
+    let Some(listener) = listener else { return Ok(ServedBeside::default()) };
     let address = listener.local_addr().context("the address is unknown")?;
     if settings.pages && settings.console {
         print(&format!("console:  {}://{address}/console\n", scheme(settings)))?;
@@ -418,20 +426,27 @@ fn serve_console(
 }
 
 /// A listener beside those for clients, with an address and connections of its own.
-struct ServedBeside(Option<(oneshot::Sender<()>, JoinHandle<Drained>)>);
+#[derive(Default)]
+struct ServedBeside {
+    /// Dropped when it is to end.
+    serves: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<Drained>>,
+    bounds: Option<LiveBounds>,
+}
 
 impl ServedBeside {
     fn start(listeners: Listeners, service: impl HttpService, bounds: Bounds) -> Self {
-        let bounds = Arc::new(ArcSwap::from_pointee(bounds));
-        let (serving, ended) = oneshot::channel();
+        let bounds: LiveBounds = Arc::new(ArcSwap::from_pointee(bounds));
+        let (serves, ended) = oneshot::channel();
         let stop = async move { drop(ended.await) };
-        Self(Some((serving, tokio::spawn(serve(listeners, service, bounds, stop)))))
+        let task = tokio::spawn(serve(listeners, service, Arc::clone(&bounds), stop));
+        Self { serves: Some(serves), task: Some(task), bounds: Some(bounds) }
     }
 
     /// Answers the requests in progress, and returns.
     async fn end(self) -> anyhow::Result<()> {
-        if let Some((serving, task)) = self.0 {
-            drop(serving);
+        drop(self.serves);
+        if let Some(task) = self.task {
             task.await.context("serving failed")?;
         }
         Ok(())

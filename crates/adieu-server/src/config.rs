@@ -21,7 +21,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use adieu::{
     revocation::ClaimName,
-    token::{DEFAULT_SKEW, StalePolicy},
+    token::{CacheLimits, DEFAULT_SKEW, StalePolicy},
 };
 use confique::Config;
 
@@ -197,8 +197,8 @@ pub struct Settings {
     #[config(env = "ADIEU_ALLOWED_ORIGINS", default = [], deserialize_with = text)]
     pub allowed_origins: Vec<AllowedOrigin>,
 
-    /// The number of access tokens whose verified signature and claims are cached, so that a signature is verified once.
-    /// Revocation is checked on every request. The cache takes at most 1 KiB a token on average.
+    /// The number of access tokens of each issuer whose verified signature and claims are cached, so that a signature is verified once.
+    /// Revocation is checked on every request. Each cache takes at most 1 KiB a token on average.
     #[config(env = "ADIEU_TOKEN_CACHE_ENTRIES", default = "16384", deserialize_with = text)]
     pub token_cache_entries: NonZeroUsize,
 
@@ -417,6 +417,12 @@ impl Settings {
         }
         let trusted = self.trusted_issuer.iter().find(|trusted| trusted.name == issuer);
         trusted.map_or(&[], |trusted| &trusted.revocable_claims)
+    }
+
+    /// Returns the limits of the cache of the tokens of one issuer.
+    pub(crate) const fn token_cache(&self) -> CacheLimits {
+        const BYTES_EACH: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+        CacheLimits::new(self.token_cache_entries, self.token_cache_entries.saturating_mul(BYTES_EACH))
     }
 
     /// Returns whether the tokens of an issuer other than this server are accepted.

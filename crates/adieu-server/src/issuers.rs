@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use adieu::{
     Issuer,
-    token::{Algorithm, CacheLimits, Decoder, KeyId, KeySet, Rules, VerifyingKey},
+    token::{Algorithm, Decoder, KeyId, KeySet, Rules, VerifyingKey},
 };
 use adieu_client::{KeyFollower, KeySource};
 use adieu_events::{Sender, Webhook};
@@ -191,7 +191,7 @@ fn trust(issuer: &TrustedIssuer, settings: &Settings, known: Option<&Trust>) -> 
     let place = |issuer: &TrustedIssuer| (issuer.jwks_url.clone(), issuer.discovery.clone(), issuer.algorithm);
     let known = known.filter(|known| known.follower.is_some() && place(&known.settings) == place(issuer));
     let decoder = |keys: Arc<KeySet>| {
-        anyhow::Ok(Arc::new(Decoder::new(rules(issuer, settings)?, keys).with_cache(CacheLimits::default())))
+        anyhow::Ok(Arc::new(Decoder::new(rules(issuer, settings)?, keys).with_cache(settings.token_cache())))
     };
     let source = || match (&issuer.jwks_url, &issuer.discovery) {
         (Some(url), _) => {

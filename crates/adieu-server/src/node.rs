@@ -1,12 +1,11 @@
 //! A node, assembled from the settings: the store, the follower of its log, and the parts that answer requests.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 
 use adieu::{
     Error, Housekeeping, Issuer, Subject,
     session::{SessionSettings, Sessions},
     time::{Clock, SystemClock},
-    token::CacheLimits,
 };
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -127,10 +126,6 @@ impl Node {
             Purpose::Serve => record_issuer(&*stores.accounts(), &session_settings.issuer).await?,
             Purpose::Command => require_issuer(&session_settings.issuer, stores.accounts().issuer().await?)?,
         }
-        let token_cache = CacheLimits::new(
-            settings.token_cache_entries,
-            settings.token_cache_entries.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
-        );
         let mut builder = adieu::Node::builder(session_settings.issuer.clone());
         let trusted = Trusted::new(settings, &Trusted::default())?;
         for decoder in trusted.decoders() {
@@ -151,7 +146,7 @@ impl Node {
             builder = builder.with_high_water(file);
         }
         let starting = builder
-            .with_token_cache(Some(token_cache))
+            .with_token_cache(Some(settings.token_cache()))
             .with_session_settings(session_settings)
             .with_leeway(settings.leeway)
             .with_max_staleness(settings.max_staleness)

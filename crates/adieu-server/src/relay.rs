@@ -252,6 +252,7 @@ pub(crate) fn service_of(
     let service = Service::builder(Issuer::new(&settings.issuer)?, base, name, secret)
         .with_transport(transport)
         .with_leeway(settings.leeway)
+        .with_token_cache(Some(settings.token_cache()))
         .with_max_staleness(settings.max_staleness)
         .with_stale_policy(settings.stale_policy);
     Ok(settings.audience.iter().fold(service, ServiceBuilder::with_audience))

@@ -41,6 +41,8 @@ pub(crate) struct Reload {
     pub(crate) server: Server,
     pub(crate) api: ApiService,
     pub(crate) bounds: LiveBounds,
+    /// Those of the listeners beside, with a number of connections of their own.
+    pub(crate) beside: Vec<LiveBounds>,
     /// How many files may be open for connections.
     pub(crate) descriptors: Option<u64>,
     pub(crate) tls: Option<Tls>,
@@ -135,6 +137,10 @@ impl Reload {
         self.server.trusted().store(Arc::new(trusted));
         self.api.replace(&api);
         self.bounds.store(Arc::new(Bounds::from(settings).within(self.descriptors)));
+        for beside in &self.beside {
+            let max_connections = beside.load().max_connections;
+            beside.store(Arc::new(Bounds { max_connections, ..Bounds::from(settings) }));
+        }
         if let (Some(tls), Some(certificate)) = (&self.tls, certificate) {
             tls.replace(certificate);
         }

@@ -202,6 +202,20 @@ fn the_console_appears_at_its_own_address() {
 }
 
 #[test]
+fn limits_hold_at_the_address_of_the_console_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let console_address = listener.local_addr().unwrap();
+    drop(listener);
+    let settings = |bytes: u32| format!("max_token_bytes = {bytes}\nconsole_listen = \"{console_address}\"\n");
+    let server = Server::start(&settings(8_192));
+    let token = "x".repeat(40_000);
+    let verify = |address| Connection::open(address).exchange("GET", "/verify", Some(&token), "").0;
+    assert_eq!([verify(server.address), verify(console_address)], [431, 431]);
+    server.reload(&settings(65_536), "changed: max_token_bytes");
+    assert_eq!([verify(server.address), verify(console_address)], [401, 401]);
+}
+
+#[test]
 fn a_key_in_a_file_is_read_again() {
     let server = Server::start(SHOP);
     let (mut connection, token) = (server.connect(), token_of_shop());

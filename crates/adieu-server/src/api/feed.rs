@@ -289,6 +289,9 @@ impl Wait {
     }
 
     pub(super) fn new(wanted: Option<()>, time: MoreTime) -> Self {
+        if wanted.is_some() {
+            time.expect_wait();
+        }
         Self { is_wanted: wanted.is_some(), time }
     }
 
@@ -329,12 +332,14 @@ pub(super) async fn also_when_it_has_ended_before(State(api): State<Api>, reques
             .any(|(name, value)| name == WAIT && value == EVERYWHERE);
     let time: Option<MoreTime> = request.extensions().get().cloned();
     let response = next.run(request).await;
-    let has_ended =
-        response.status() == StatusCode::NOT_FOUND || response.extensions().get() == Some(&RejectionKind::Revoked);
+    let time = time.unwrap_or_default();
+    // Only a handler that would have waited counts: whoever it has let in.
+    let is_gone = response.status() == StatusCode::NOT_FOUND && time.expects_wait();
+    let has_ended = is_gone || response.extensions().get() == Some(&RejectionKind::Revoked);
     if !is_wanted || !has_ended {
         return response;
     }
-    match Wait::new(Some(()), time.unwrap_or_default()).until_everywhere(&api.node.feed).await {
+    match Wait::new(Some(()), time).until_everywhere(&api.node.feed).await {
         Ok(_) => response,
         Err(error) => error.into_response(),
     }

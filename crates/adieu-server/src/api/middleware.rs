@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adieu::session::to_its_end;
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, Version, header},
@@ -38,6 +39,17 @@ const ASKED_BY_MACHINES: [&str; 3] = ["/introspect", "/livez", "/readyz"];
 /// Likewise, for GET only.
 const READ_BY_MACHINES: &str = "/revocations";
 
+/// Routes on which strangers have a password hashed. If they hang up, that is not done.
+const HASHING_FOR_STRANGERS: [&str; 7] = [
+    "/account/login",
+    "/account/new-password",
+    "/account/register",
+    "/login",
+    "/password/change",
+    "/password/reset",
+    "/register",
+];
+
 /// The policy of the documentation page, which loads everything from this server.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
@@ -57,7 +69,9 @@ const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; fr
 /// 4. Every response has the headers that restrict what browsers and caches do with it.
 /// 5. As a [`Layer`], it answers preflights, and says in every response whether pages of other origins may read it; see [`Origins`]. The
 ///    routes that a proxy calls have neither.
-/// 6. As a [`Layer`], it ends a handler that takes longer than `request_timeout`; see [`time_limit`].
+/// 6. As a [`Layer`], it ends a request that takes longer than `request_timeout`; see [`time_limit`].
+/// 7. As a [`Layer`], it lets a handler that may change something come to its end, in a task of its own if the client has hung up or the
+///    time is over: what it has changed is then in the audit trail.
 #[derive(Debug, Clone)]
 pub(super) struct Middleware {
     metrics: Arc<Metrics>,
@@ -172,9 +186,11 @@ impl Service<Request> for Wrapped {
             let limit = middleware.request_timeout;
             let access = middleware.origins.access(&request);
             let preflight = access.preflight(&request);
-            let handler = async move |request| match preflight {
-                Some(response) => response,
-                None => time_limit::end(limit, request, |request| route.call(request)).await,
+            let may_change = !request.method().is_safe() && !HASHING_FOR_STRANGERS.contains(&&*path);
+            let handler = async move |request| match (preflight, may_change) {
+                (Some(response), _) => response,
+                (_, true) => time_limit::end(limit, request, |request| to_its_end(route.call(request))).await,
+                (_, false) => time_limit::end(limit, request, |request| route.call(request)).await,
             };
             let mut response = middleware.answer(path.into(), caller, request, handler).await;
             access.tell(response.headers_mut());

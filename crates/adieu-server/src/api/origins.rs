@@ -60,6 +60,9 @@ impl Origins {
     /// Returns what the response to a request must say.
     pub(super) fn access<B>(&self, request: &Request<B>) -> Access {
         const EVERY: HeaderValue = HeaderValue::from_static("*");
+        if is_a_page(request.uri().path()) {
+            return Access { origin: None, with_credentials: false, varies: false };
+        }
         if self.every || is_for_everyone(request.uri().path()) {
             return Access { origin: Some(EVERY), with_credentials: false, varies: false };
         }
@@ -111,6 +114,14 @@ impl Access {
 /// Returns whether a path is that of the keys, the metadata, or a document about the API.
 fn is_for_everyone(path: &str) -> bool {
     path.starts_with("/.well-known/") || path == "/openapi.json" || path == "/docs" || path.starts_with("/docs/")
+}
+
+/// Returns whether a path is that of the account page or of the console, which pages of other origins must not read: they would see
+/// what the user sees.
+fn is_a_page(path: &str) -> bool {
+    ["/account", "/console"]
+        .iter()
+        .any(|page| path.strip_prefix(page).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// Returns the value of a header that is present exactly once.

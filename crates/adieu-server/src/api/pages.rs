@@ -18,8 +18,8 @@ use adieu_axum::{Cookies, Guard, RejectionKind, SetCookies};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRef, FromRequestParts, Path, Request},
-    http::{HeaderMap, HeaderName, Method, header, request::Parts},
-    middleware::{Next, from_fn},
+    http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts},
+    middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -81,8 +81,19 @@ pub(super) fn router(api: Api) -> Result<Router, adieu::Error> {
         .layer(read_bodies)
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(from_fn(reject_foreign))
+        .layer(map_response(tell_of_the_body))
         .route("/assets/{version}/{name}", get(asset))
         .with_state(Pages { api, guard, searches: Arc::new(Semaphore::new(account::SEARCHES)) }))
+}
+
+/// Gives the response to a body that is too long or comes too slowly the form of the others.
+async fn tell_of_the_body(response: Response) -> Response {
+    match response.status() {
+        _ if response.headers().contains_key(header::CONTENT_TYPE) => response,
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge.into_response(),
+        StatusCode::REQUEST_TIMEOUT => ApiError::RequestTimeout.into_response(),
+        _ => response,
+    }
 }
 
 async fn asset(Path((version, name)): Path<(String, String)>) -> Response {

@@ -24,18 +24,31 @@ use crate::error::ApiError;
 
 /// Additional time for a request that is meant to take long. Its handler grants it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct MoreTime(Arc<AtomicU64>);
+pub(super) struct MoreTime {
+    millis: Arc<AtomicU64>,
+    expects_wait: Arc<AtomicBool>,
+}
 
 impl MoreTime {
     /// Grants more time, in addition to earlier grants.
     pub(super) fn grant(&self, more: Duration) {
         let millis = u64::try_from(more.as_millis()).unwrap_or(u64::MAX);
-        self.0.fetch_add(millis, Ordering::Relaxed);
+        self.millis.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// Notes that the handler is to wait until a revocation holds everywhere.
+    pub(super) fn expect_wait(&self) {
+        self.expects_wait.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the handler has got as far as [`expect_wait`](Self::expect_wait).
+    pub(super) fn expects_wait(&self) -> bool {
+        self.expects_wait.load(Ordering::Relaxed)
     }
 
     /// Returns the time granted since the last call.
     fn take(&self) -> Option<Duration> {
-        Some(self.0.swap(0, Ordering::Relaxed)).filter(|millis| *millis > 0).map(Duration::from_millis)
+        Some(self.millis.swap(0, Ordering::Relaxed)).filter(|millis| *millis > 0).map(Duration::from_millis)
     }
 }
 

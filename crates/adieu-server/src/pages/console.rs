@@ -287,6 +287,11 @@ impl RevocationKind {
         Self::ALL.into_iter().find(|kind| kind.value() == value)
     }
 
+    /// Returns whether it can be about tokens of a trusted issuer.
+    pub(crate) const fn can_be_of_another_issuer(self) -> bool {
+        !matches!(self, Self::User | Self::Of(TargetKind::Everything))
+    }
+
     /// Returns its value in a query.
     pub(crate) const fn value(self) -> &'static str {
         match self {
@@ -329,7 +334,10 @@ pub(crate) struct RevocationsPage {
     pub(crate) confirm: Option<Confirm>,
     pub(crate) kind: RevocationKind,
     pub(crate) value: String,
-    /// The names of the claims that can be revoked.
+    /// The issuers of the tokens: this server, and the trusted ones.
+    pub(crate) issuers: Vec<String>,
+    pub(crate) issuer: String,
+    /// The names of the claims of the issuer that can be revoked.
     pub(crate) claims: String,
     pub(crate) find: String,
     pub(crate) rows: Vec<RevocationRow>,

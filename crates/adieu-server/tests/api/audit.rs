@@ -288,3 +288,31 @@ async fn an_alias_is_written_down_without_its_value() {
     assert_eq!(lines.count("example.com"), 0);
     lines.has(json!({"event": "event_received", "kind": "global-token-revocation", "outcome": "unknown_subject", "issuer": provider.issuer}));
 }
+
+/// The connection is gone while the store is still at work.
+#[tokio::test(flavor = "current_thread")]
+async fn a_change_whose_client_hangs_up_is_written_down_too() {
+    let (lines, _capturing) = capture();
+    let app = TestApp::start().await.with_admin("boss").await.with_user("jose").await;
+    let (boss, jose) = (app.log_in("boss").await.access, app.user_id(&app.log_in("jose").await));
+    let listed = || app.get("/users?name=jose").token(&boss).send();
+    let is_admin = async || listed().await.json()["users"][0]["is_admin"] == json!(true);
+    let promote = format!(
+        "POST /users/{jose}/promote HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {boss}\r\ncontent-length: 0\r\n\r\n"
+    );
+    // On a slow machine, the request may not have been read by the time that its client hangs up.
+    for patience in [50, 200, 1_000, 4_000] {
+        let lock = app.locked();
+        let client = app.send(&promote).await;
+        tokio::time::sleep(Duration::from_millis(patience)).await;
+        drop(client);
+        tokio::time::sleep(Duration::from_millis(patience)).await;
+        lock.execute_batch("COMMIT").unwrap();
+        tokio::time::sleep(Duration::from_millis(patience)).await;
+        if is_admin().await {
+            break;
+        }
+    }
+    assert!(is_admin().await);
+    assert_eq!(lines.count("account_promoted"), 1);
+}

@@ -1,5 +1,7 @@
 //! The console, as requests: what a browser does with it is tested in `tests/browser`.
 
+use std::time::Duration;
+
 use adieu::{Issuer, Subject, time::Timestamp};
 use adieu_events::{Alias, AliasKind};
 use adieu_server::{
@@ -360,14 +362,14 @@ async fn a_revocation_is_shown_node_by_node_until_it_holds_everywhere() {
     let app = TestApp::with(&[("max_staleness", "10s")]).await.with_admin("boss").await;
     let billing = app.client("billing", &[Capability::Follow]).await;
     let boss = Browser::logged_in(&app, "boss").await;
-    let follow = async |after: &str| {
-        let url = app.url(&format!("/revocations?follower=a&max_staleness=10000{after}"));
+    let follow = async |max_staleness: u32, after: &str| {
+        let url = app.url(&format!("/revocations?follower=a&max_staleness={max_staleness}{after}"));
         let response = boss.client.get(url).basic_auth(&billing.name, Some(&billing.secret)).send().await.unwrap();
         let page: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
         format!("&after={}", page["cursor"].as_str().unwrap())
     };
-    let before = follow("").await;
-    follow(&before).await;
+    let before = follow(10_000, "").await;
+    follow(10_000, &before).await;
     let revoke = async |more: &[(&str, &str)]| {
         let csrf = [("csrf_token", boss.cookie("__Host-csrf_access_token"))];
         let form = [&[("kind", "subject"), ("value", "x")][..], &csrf, more].concat();
@@ -388,13 +390,14 @@ async fn a_revocation_is_shown_node_by_node_until_it_holds_everywhere() {
     }
     let path = format!("/console/progress?at={at}&wait=everywhere");
     let ending = tokio::join!(shown(&path), async {
-        let after = follow(&before).await;
-        follow(&after).await;
+        let after = follow(10_000, &before).await;
+        follow(10_000, &after).await
     });
     assert!(ending.0.contains("It holds everywhere: 2 confirmed it.") && ending.0.contains(&row("ok\">has it")));
     assert!(shown(&to).await.contains("Confirmed: 2/2"));
 
     // Without the field, the answer comes once it holds everywhere: here, after the silent follower must reject.
+    follow(2_000, &ending.1).await;
     assert_eq!(revoke(&[]).await, "/console/revocations?done=0.0.1.0");
     for at in ["", "x", "a.b", "a.99999999999999999999", "%FF"] {
         assert_eq!(boss.get(&format!("/console/progress?at={at}"), "text/html").await.status(), 404, "{at}");
@@ -476,6 +479,51 @@ async fn the_word_that_confirms_can_not_be_given_twice() {
     ];
     assert_eq!(boss.post("/console/revocations", &form, &[]).await.status(), 400);
     assert!(boss.is_logged_in().await);
+}
+
+#[tokio::test]
+async fn what_another_issuer_has_signed_is_revoked_under_its_name() {
+    const OTHER: &str = "https://login.example";
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "0123456789abcdef".repeat(4)).unwrap();
+    let claims = r#"revocable_claims = ["tenant"]"#;
+    let trusted = format!(r#"[{{name = "{OTHER}", secret_file = "{}", {claims}}}]"#, secret.display());
+    let app = TestApp::with(&[("trusted_issuer", &trusted)]).await.with_admin("boss").await;
+    let boss = Browser::logged_in(&app, "boss").await;
+    let page = boss.get("/console/revocations", "text/html").await.text().await.unwrap();
+    assert!(page.contains(&format!("<option selected>adieu</option><option>{OTHER}</option>")), "{page}");
+    let newest = async || app.node.core.log().read(None, Duration::ZERO).await.unwrap().entries.pop().unwrap();
+    for (kind, value, command) in [
+        ("key", "shop-1", Some("adieu revoke --key shop-1 --issuer https://login.example")),
+        ("subject", "42", Some("adieu revoke --subject 42 --issuer https://login.example")),
+        ("claim", "tenant=acme", Some("adieu revoke --claim tenant=acme --issuer https://login.example")),
+        ("session", "s", None),
+        ("token", "t", None),
+    ] {
+        let query = [("kind", kind), ("value", value), ("issuer", OTHER)];
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        let asked = boss.get(&format!("/console/revocations?{query}"), "text/html").await.text().await.unwrap();
+        assert!(asked.contains(&format!("<input type=\"hidden\" name=\"issuer\" value=\"{OTHER}\">")), "{asked}");
+        assert!(asked.contains("&#34;issuer&#34;:&#34;https://login.example&#34;"), "{asked}");
+        assert_eq!(asked.contains("<code>adieu "), command.is_some(), "{asked}");
+        assert!(command.is_none_or(|command| asked.contains(command)), "{asked}");
+        let csrf = boss.cookie("__Host-csrf_access_token");
+        let form = [("kind", kind), ("value", value), ("issuer", OTHER), ("csrf_token", csrf), ("password", PASSWORD)];
+        assert_eq!(boss.post("/console/revocations", &form, &[]).await.status(), 303, "{kind}");
+        let revoked = newest().await;
+        assert_eq!((revoked.issuer.as_str(), revoked.target.parts().kind.name()), (OTHER, kind));
+        let form = [("kind", kind), ("value", value), ("issuer", "https://else.example"), ("csrf_token", csrf)];
+        assert_eq!(boss.post("/console/revocations", &form, &[]).await.status(), 404, "{kind}");
+    }
+    let before = newest().await;
+    for (kind, value) in [("user", "boss"), ("everything", "")] {
+        let csrf = boss.cookie("__Host-csrf_access_token");
+        let typed = [("typed", "everything"), ("password", PASSWORD), ("csrf_token", csrf)];
+        let form = [&[("kind", kind), ("value", value), ("issuer", OTHER)][..], &typed].concat();
+        assert_eq!(boss.post("/console/revocations", &form, &[]).await.status(), 404, "{kind}");
+    }
+    assert_eq!(newest().await, before);
 }
 
 #[tokio::test]

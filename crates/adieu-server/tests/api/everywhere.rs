@@ -169,6 +169,18 @@ async fn a_follower_that_falls_silent_is_waited_out_within_the_bound() {
     assert_eq!(everywhere(&answer), json!({ "acknowledged": 0, "waited_out": 1, "unbounded": 1 }));
 }
 
+/// Anybody can send that.
+#[tokio::test]
+async fn nobody_waits_for_what_is_not_there() {
+    let app = started(&[BOUND]).await;
+    let client = app.follower().await;
+    app.read_feed(&client, "follower=silent&max_staleness=20000").await.is(200);
+    for path in ["/webhooks/nobody?wait=everywhere", "/nowhere?wait=everywhere"] {
+        let answer = tokio::time::timeout(Duration::from_secs(10), app.post(path).json(json!({})).send()).await;
+        answer.expect("the bound is twice as long").is(404);
+    }
+}
+
 #[tokio::test]
 async fn what_else_might_be_waited_for_is_unknown_and_nothing_is_done() {
     let app = TestApp::start().await.with_user("jose").await;

@@ -156,3 +156,16 @@ async fn a_page_of_an_allowed_origin_may_open_a_web_socket_with_a_cookie() {
         call.header("cookie", &cookie).send().await.is(status);
     }
 }
+
+/// With cookies, they would see what the user sees.
+#[tokio::test]
+async fn no_page_of_another_origin_reads_the_pages_of_this_server() {
+    for (origins, cookies) in [(APP, &[("token_cookies", "adieu")][..]), (APP, &[]), ("*", &[])] {
+        let app = TestApp::with(&[&[("allowed_origins", origins)], cookies].concat()).await;
+        for path in ["/account", "/account/events", "/console", "/console/audit?export=1", "/console/users/x"] {
+            let answer = app.get(path).header("origin", APP).send().await;
+            assert_eq!(told(&answer), <[&str; 0]>::default(), "{path}");
+            preflight(&app, path, APP).send().await.is(405);
+        }
+    }
+}

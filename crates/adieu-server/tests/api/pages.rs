@@ -372,3 +372,12 @@ async fn a_password_that_is_too_long_is_not_said_to_be_too_short() {
         assert_eq!(texts.collect::<Vec<_>>(), [told], "{page}");
     }
 }
+
+#[tokio::test]
+async fn a_form_that_is_too_long_is_answered_like_any_other_body() {
+    let app = TestApp::start().await;
+    let body = format!("username=jose&password={}", "x".repeat(70_000));
+    let call = app.post("/account/login").header("content-type", "application/x-www-form-urlencoded");
+    let answer = call.header("accept", "application/json").body(body).send().await;
+    answer.reads(r#"413 {"code":413,"status":"Payload Too Large"}"#);
+}

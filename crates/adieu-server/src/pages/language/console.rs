@@ -260,6 +260,7 @@ pub(crate) struct ConsoleMessages {
     pub(crate) not_blocked: &'static str,
     pub(crate) not_a_value: &'static str,
     pub(crate) not_a_claim: &'static str,
+    pub(crate) not_of_issuer: &'static str,
     pub(crate) own_key: &'static str,
     pub(crate) not_yourself: &'static str,
     pub(crate) not_a_time: &'static str,

@@ -38,13 +38,25 @@ struct Chosen {
     kind: RevocationKind,
     value: String,
     target: RevocationTarget,
+    /// The issuer of the tokens, if it is another than this server.
+    issuer: Option<Issuer>,
     /// The user, if it is one of this server.
     account: Option<Account>,
 }
 
 impl Chosen {
-    async fn read(pages: &Pages, kind: RevocationKind, value: &str) -> Result<Self, Refusal> {
+    async fn read(pages: &Pages, kind: RevocationKind, value: &str, issuer: &str) -> Result<Self, Refusal> {
         let not_a_value = || Refusal::known(ApiError::NotFound, |t| t.console.not_a_value);
+        let own = pages.api.node.sessions.issuer();
+        let issuer = match issuer {
+            issuer if issuer.is_empty() || issuer == own.as_str() => None,
+            issuer => {
+                let is_trusted = pages.api.settings.trusted_issuer.iter().any(|trusted| trusted.name == issuer);
+                Some(Issuer::new(issuer).ok().filter(|_| is_trusted && kind.can_be_of_another_issuer()))
+            }
+        };
+        let not_of_issuer = || Refusal::known(ApiError::NotFound, |t| t.console.not_of_issuer);
+        let issuer = issuer.map(|issuer| issuer.ok_or_else(not_of_issuer)).transpose()?;
         let mut account = None;
         let target = match kind {
             RevocationKind::User => {
@@ -68,11 +80,11 @@ impl Chosen {
             RevocationKind::Of(TargetKind::Key) => RevocationTarget::Key(KeyId::new(value).map_err(|_| not_a_value())?),
             RevocationKind::Of(_) => RevocationTarget::Everything,
         };
-        Ok(Self { kind, value: value.to_owned(), target, account })
+        Ok(Self { kind, value: value.to_owned(), target, issuer, account })
     }
 
     fn item(&self, pages: &Pages) -> Result<Item, Refusal> {
-        Item::new(self.target.clone(), None, &pages.api).map_err(|error| match (error, &self.target) {
+        Item::new(self.target.clone(), self.issuer.clone(), &pages.api).map_err(|error| match (error, &self.target) {
             (error @ ApiError::Invalid(_), RevocationTarget::Claim(_)) => {
                 Refusal::known(error, |t| t.console.not_a_claim)
             }
@@ -87,10 +99,13 @@ impl Chosen {
         let c = operator.visit.language.messages().console;
         let node = &pages.api.node;
         let mut effects = Vec::new();
-        let (argument, body): (String, Value) = match &self.target {
+        let is_own = self.issuer.is_none();
+        let (argument, mut body): (String, Value) = match &self.target {
             RevocationTarget::Subject(id) => {
-                let sessions = pages.api.sessions_of(id, &Part::longest(), &operator.token).await?.sessions.len();
-                effects.push((c.sessions_end)(sessions));
+                if is_own {
+                    let sessions = pages.api.sessions_of(id, &Part::longest(), &operator.token).await?.sessions.len();
+                    effects.push((c.sessions_end)(sessions));
+                }
                 effects.push(c.effect_subject.to_owned());
                 match &self.account {
                     Some(account) => {
@@ -101,8 +116,10 @@ impl Chosen {
                 }
             }
             RevocationTarget::Session(id) => {
-                let session = node.sessions.store().session(id).await?;
-                effects.push((c.sessions_end)(usize::from(session.is_some())));
+                if is_own {
+                    let session = node.sessions.store().session(id).await?;
+                    effects.push((c.sessions_end)(usize::from(session.is_some())));
+                }
                 effects.push(c.effect_session.to_owned());
                 (format!("session end {}", quoted(id.as_str())), json!({"session": id.as_str()}))
             }
@@ -128,13 +145,28 @@ impl Chosen {
             }
         };
         let is_everything = matches!(self.target, RevocationTarget::Everything);
+        let mut title = format!("{}: {} {}", c.revoke, self.kind.name(c), self.name()).trim_end().to_owned();
+        let mut command = format!("adieu {argument}");
+        let mut fields = vec![("kind", self.kind.value().to_owned()), ("value", self.value.clone())];
+        if let Some(issuer) = &self.issuer {
+            title = format!("{title} {} {issuer}", c.of_issuer);
+            command = match argument.starts_with("revoke ") {
+                true => format!("{command} --issuer {}", quoted(issuer.as_str())),
+                // The other commands are about this server.
+                false => String::new(),
+            };
+            if let Some(body) = body.as_object_mut() {
+                body.insert("issuer".to_owned(), json!(issuer));
+            }
+            fields.push(("issuer", issuer.to_string()));
+        }
         Ok(Confirm {
-            title: format!("{}: {} {}", c.revoke, self.kind.name(c), self.name()).trim_end().to_owned(),
+            title,
             effects,
-            command: format!("adieu {argument}"),
+            command,
             call: format!("POST /revocations?wait=everywhere\n{body}"),
             action: Section::Revocations.path().to_owned(),
-            fields: vec![("kind", self.kind.value().to_owned()), ("value", self.value.clone())],
+            fields,
             typed: is_everything.then_some(EVERYTHING),
             needs_password: is_everything || matches!(self.target, RevocationTarget::Key(_)),
             is_dangerous: true,
@@ -151,21 +183,21 @@ impl Chosen {
     }
 }
 
-/// `GET /console/revocations`, with `kind` and `value` for a revocation to confirm; `find` and `after` for the list.
+/// `GET /console/revocations`, with `kind`, `value` and `issuer` for a revocation to confirm; `find` and `after` for the list.
 pub(super) async fn list(State(pages): State<Pages>, operator: Operator) -> Response {
     let query = &operator.query;
     let kind = RevocationKind::with_value(&query.text("kind"));
-    let value = query.text("value");
+    let (value, issuer) = (query.text("value"), query.text("issuer"));
     let chosen = async {
         match kind {
             Some(kind) => {
-                let chosen = Chosen::read(&pages, kind, &value).await?;
+                let chosen = Chosen::read(&pages, kind, &value, &issuer).await?;
                 Ok(Some(chosen.confirm(&pages, &operator).await?))
             }
             None => Ok(None),
         }
     };
-    let page = page(&pages, &operator, kind, value.clone());
+    let page = page(&pages, &operator, kind, value.clone(), issuer.clone());
     match chosen.await {
         Ok(confirm) => answer(&operator.visit, page.await.map(|page| RevocationsPage { confirm, ..page })),
         Err(refusal) => conclude(&operator.visit, Err(refusal), page).await,
@@ -177,6 +209,7 @@ async fn page(
     operator: &Operator,
     kind: Option<RevocationKind>,
     value: String,
+    issuer: String,
 ) -> Answer<RevocationsPage> {
     let (page, frame) = operator.frame(pages, Section::Revocations).await?;
     let find = operator.query.text("find");
@@ -189,10 +222,13 @@ async fn page(
     let next = next.map(|after| url(Section::Revocations.path(), &[("find", &find), ("after", &after.to_string())]));
     let own = pages.api.node.sessions.issuer();
     let rows = found.iter().map(|revocation| row(revocation, own, page.messages().console.for_ever)).collect();
-    let claims = pages.api.settings.revocable_claims(own.as_str());
+    let trusted = pages.api.settings.trusted_issuer.iter().map(|trusted| trusted.name.as_str());
+    let issuers: Vec<_> = [own.as_str()].into_iter().chain(trusted).map(str::to_owned).collect();
+    let issuer = if issuers.contains(&issuer) { issuer } else { own.to_string() };
+    let claims = pages.api.settings.revocable_claims(&issuer);
     let claims = claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let kind = kind.unwrap_or(RevocationKind::User);
-    Ok(RevocationsPage { page, frame, confirm: None, kind, value, claims, find, rows, next })
+    Ok(RevocationsPage { page, frame, confirm: None, kind, value, issuers, issuer, claims, find, rows, next })
 }
 
 /// Returns the last revocations of the log that are in force, newest first.
@@ -271,7 +307,7 @@ fn row(revocation: &Revocation, own: &Issuer, for_ever: &str) -> RevocationRow {
     }
 }
 
-/// `POST /console/revocations`, with `kind` and `value`; `password` and `typed` for what needs them.
+/// `POST /console/revocations`, with `kind`, `value` and `issuer`; `password` and `typed` for what needs them.
 pub(super) async fn revoke(
     State(pages): State<Pages>,
     operator: Operator,
@@ -280,11 +316,12 @@ pub(super) async fn revoke(
     input::Form(form): input::Form,
 ) -> Response {
     let mut form = Fields(form);
-    let (mut kind, mut value) = (None, String::new());
+    let (mut kind, mut value, mut issuer) = (None, String::new(), String::new());
     let revoked = async {
         kind = RevocationKind::with_value(&form.text("kind")?);
         form.text("value")?.trim().clone_into(&mut value);
-        let chosen = Chosen::read(&pages, kind.ok_or(ApiError::NotFound)?, &value).await?;
+        issuer = form.text("issuer")?;
+        let chosen = Chosen::read(&pages, kind.ok_or(ApiError::NotFound)?, &value, &issuer).await?;
         let confirm = chosen.confirm(&pages, &operator).await?;
         if let Some(word) = confirm.typed
             && form.text("typed")?.trim() != word
@@ -297,7 +334,7 @@ pub(super) async fn revoke(
         }
         let by = audit::Entry::default().by(operator.subject());
         let mut item = chosen.item(&pages)?;
-        if let RevocationTarget::Session(id) = &chosen.target {
+        if let (RevocationTarget::Session(id), None) = (&chosen.target, &chosen.issuer) {
             let session = pages.api.node.sessions.store().session(id).await?;
             item = item.of_user(session.map(|session| session.subject));
         }
@@ -310,9 +347,10 @@ pub(super) async fn revoke(
     };
     let revoked = revoked.await;
     let page = async {
-        let confirm = async { Chosen::read(&pages, kind?, &value).await.ok()?.confirm(&pages, &operator).await.ok() };
+        let confirm =
+            async { Chosen::read(&pages, kind?, &value, &issuer).await.ok()?.confirm(&pages, &operator).await.ok() };
         let confirm = confirm.await;
-        Ok(RevocationsPage { confirm, ..page(&pages, &operator, kind, value.clone()).await? })
+        Ok(RevocationsPage { confirm, ..page(&pages, &operator, kind, value.clone(), issuer.clone()).await? })
     };
     conclude(&operator.visit, revoked, page).await
 }

@@ -249,6 +249,7 @@ pub(in super::super) static GERMAN: ConsoleMessages = ConsoleMessages {
     not_blocked: "Diese Nachricht hält den Empfänger nicht mehr auf. Nichts wurde übersprungen.",
     not_a_value: "Das ist kein Wert dieser Art.",
     not_a_claim: "Keiner der widerrufbaren Claims: siehe die Einstellung revocable_claims.",
+    not_of_issuer: "Diesem Aussteller wird nicht vertraut, oder Widerrufe dieser Art gibt es hier nicht von ihm: Benutzer und alles sind die des Servers.",
     own_key: "Dies ist ein Schlüssel des Servers. Entfernen Sie ihn unter Schlüssel.",
     not_yourself: "So bliebe kein Administrator übrig, oder es ist Ihr eigenes Konto. Nichts wurde geändert.",
     not_a_time: "Geben Sie die Zeit wie in der Liste an: 2026-11-29 17:00:00Z.",
