@@ -90,7 +90,7 @@ const METRICS_CONNECTIONS: usize = 32;
 /// Connection limit of `console_listen`. A browser opens several.
 const CONSOLE_CONNECTIONS: usize = 128;
 
-/// Logout for JSON Web Tokens: a server that issues tokens and means it when it ends them.
+/// Logout for JSON Web Tokens: a server that issues, verifies and revokes them.
 #[derive(Debug, Parser)]
 #[command(name = "adieu", version, args_conflicts_with_subcommands = true)]
 pub struct Arguments {

@@ -110,7 +110,7 @@ pub struct Settings {
     pub data: PathBuf,
 
     /// The file of the high-water mark: it records, outside of the store, the end of the revocation log. With it, the server
-    /// detects a restored backup, and rejects every token from before. Not set: `adieu-data.high-water` beside the data folder, or
+    /// detects a restored backup, and rejects every token from before. Not set: beside the data folder, with its name and `.high-water`, or
     /// `high-water` in the folder if no file can be beside it. Exclude it from backups of the store: a mark that is restored
     /// together with the store detects nothing. Each of several servers has its own.
     #[config(env = "ADIEU_HIGH_WATER_FILE", deserialize_with = text)]

@@ -23,9 +23,9 @@ use crate::error::ErrorBody;
     info(
         title = "Adieu",
         description = "Register, log in, refresh, log out: and a logged-out token stops working.\n\n\
-            Times are whole seconds since 1970-01-01T00:00:00Z. What goes wrong is answered \
-            `{\"code\":404,\"status\":\"Not Found\"}`, with a `message` or `errors` where there is something to say; a refused \
-            token is answered 401 with one of five bodies. Unknown routes are answered 404, and methods that are not here 405 with \
+            Times are whole seconds since 1970-01-01T00:00:00Z. Errors have the form \
+            `{\"code\":404,\"status\":\"Not Found\"}`, with a `message` or `errors` where there is something to say; a rejected \
+            token is answered 401 with a `message` or `description` and an `error`. Unknown routes are answered 404, and methods that are not here 405 with \
             `Allow`.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
