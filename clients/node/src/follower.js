@@ -272,7 +272,7 @@ export class Follower {
       throw new NodeError('ADIEU_ANSWER', 'the page does not continue the log from where it was read');
     }
     if (!page.complete && page.cursor === query.get('after')) throw new NodeError('ADIEU_ANSWER', 'the feed does not get on');
-    if (this.#settings.issuer === undefined) this.#revocations.nameNode(page.issuer);
+    this.#revocations.nameNode(page.issuer);
     return page;
   }
 

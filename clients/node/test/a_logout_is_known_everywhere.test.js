@@ -232,6 +232,18 @@ test('a node that gets another name un-revokes nothing, and what it revokes then
   await eventually(() => called.size === later.length, 'the callbacks come');
 });
 
+test('what a node revokes under its new name counts for tokens with the old one, also where the issuer is set', async (t) => {
+  const node = await Node.start(t, { issuer: 'old' });
+  const { blocklist, proxy } = await follow(t, node, { issuer: 'old' });
+  const exp = Math.floor(Date.now() / 1000) + 900;
+  const claims = { iss: 'old', jti: 'token', sub: 'jose', sid: 'session', iat: exp - 910, exp };
+  await node.restart({ issuer: 'new' });
+  proxy.target = node.port;
+  const { blocklist: other } = await follow(t, node);
+  await other.revokeSession('session');
+  await eventually(() => blocklist.isRevoked(claims), 'the session has ended');
+});
+
 test('a node that was restored from a backup un-revokes nothing here, and that is reported', async (t) => {
   const node = await Node.start(t);
   const [clientId, secret] = ['service', node.addClient('service')];
