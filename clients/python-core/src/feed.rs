@@ -233,7 +233,8 @@ impl<T: Transport> Transport for Recording<T> {
         let answer = self.inner.send(request, max_body).await?;
         let status = answer.status().as_u16();
         if !answer.status().is_success() {
-            let refuses = status < 500 && !matches!(status, 408 | 429);
+            // Only an operator or another request can change these.
+            let refuses = matches!(status, 400 | 401 | 403 | 422);
             *lock(&self.shared.refusal) = Some(Failure {
                 status: refuses.then_some(status),
                 message: format!("the node answered {status}{}", detail(answer.body())),

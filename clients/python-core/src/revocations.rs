@@ -29,9 +29,10 @@ pub(crate) struct Facts<'a> {
 /// know it, or know another one than the caller that revoked the token.
 pub(crate) struct Revocations {
     pub(crate) index: Arc<Index>,
-    /// The names of the issuer of tokens without `iss`: the configured one, or all names that the node had.
-    own: ArcSwap<Vec<Issuer>>,
-    follows_node: bool,
+    /// The issuer of tokens without `iss`; `None` for the node.
+    issuer: Option<Issuer>,
+    /// All names that the node had. They are one issuer: renaming a node must not revive what was revoked before.
+    names: ArcSwap<Vec<Issuer>>,
     node: ArcSwapOption<Issuer>,
 }
 
@@ -39,8 +40,8 @@ impl Revocations {
     pub(crate) fn new(issuer: Option<Issuer>) -> Self {
         Self {
             index: Arc::new(Index::new(SystemClock.now())),
-            follows_node: issuer.is_none(),
-            own: ArcSwap::from_pointee(issuer.into_iter().collect()),
+            issuer,
+            names: ArcSwap::from_pointee(Vec::new()),
             node: ArcSwapOption::empty(),
         }
     }
@@ -61,21 +62,17 @@ impl Revocations {
             };
             self.index.check(&token).is_some()
         };
-        let own = self.own.load();
-        match facts.issuer {
-            // An id that was added without its issuer is found too, so that this agrees with `contains`.
-            Some(issuer) if own.iter().all(|own| own.as_str() != issuer) => {
-                under(issuer) || self.contains(facts.token_id)
-            }
-            _ => own.iter().any(|issuer| under(issuer.as_str())),
-        }
+        let is_own = |issuer: &str| self.has_name(None, |name| name == issuer);
+        // An id that was added without its issuer is found too, so that this agrees with `contains`.
+        self.has_name(facts.issuer, under)
+            || (facts.issuer.is_some_and(|issuer| !is_own(issuer)) && self.contains(facts.token_id))
     }
 
     /// Returns whether the token with this id, of the issuer of tokens without `iss`, was revoked by its id.
     pub(crate) fn contains(&self, token_id: &str) -> bool {
-        let by_id = |issuer: &Issuer| {
+        let by_id = |issuer: &str| {
             let token = TokenFacts {
-                issuer: issuer.as_str(),
+                issuer,
                 token_id,
                 session: None,
                 subject: "",
@@ -86,7 +83,16 @@ impl Revocations {
             };
             self.index.check(&token) == Some(RevokedBy::Token)
         };
-        self.own.load().iter().any(by_id)
+        self.has_name(None, by_id)
+    }
+
+    /// Returns whether an issuer has a name for which this is true; if it is `None`, the issuer of tokens without `iss`.
+    fn has_name(&self, issuer: Option<&str>, mut is_true: impl FnMut(&str) -> bool) -> bool {
+        let names = self.names.load();
+        match issuer.or(self.issuer.as_ref().map(Issuer::as_str)) {
+            Some(issuer) if names.iter().all(|name| name.as_str() != issuer) => is_true(issuer),
+            _ => names.iter().any(|name| is_true(name.as_str())),
+        }
     }
 
     /// Keeps the revocation of a token until a time. An id that no token can have is ignored.
@@ -106,7 +112,7 @@ impl Revocations {
     fn add(&self, issuer: Option<&str>, target: Target, lapses_at: Timestamp) {
         let issuer = match issuer {
             Some(issuer) => Issuer::new(issuer).ok(),
-            None => self.own.load().first().cloned().or_else(|| {
+            None => self.issuer.clone().or_else(|| self.names.load().first().cloned()).or_else(|| {
                 let issuer = Issuer::new(NOT_NAMED).ok()?;
                 self.add_name(&issuer);
                 Some(issuer)
@@ -117,15 +123,12 @@ impl Revocations {
         }
     }
 
-    /// Sets the node's own issuer, and returns the one before if it was another. Both count as own from then on: renaming a
-    /// node must not revive what was revoked before.
+    /// Sets the node's own issuer, and returns the one before if it was another. Both are one issuer from then on.
     pub(crate) fn name_node(&self, issuer: &Issuer) -> Option<Issuer> {
         if self.node.load().as_deref() == Some(issuer) {
             return None;
         }
-        if self.follows_node {
-            self.add_name(issuer);
-        }
+        self.add_name(issuer);
         self.node.swap(Some(Arc::new(issuer.clone()))).map(|before| (*before).clone())
     }
 
@@ -135,12 +138,12 @@ impl Revocations {
     }
 
     fn add_name(&self, issuer: &Issuer) {
-        self.own.rcu(|own| {
-            let mut own = own.to_vec();
-            if !own.contains(issuer) {
-                own.push(issuer.clone());
+        self.names.rcu(|names| {
+            let mut names = names.to_vec();
+            if !names.contains(issuer) {
+                names.push(issuer.clone());
             }
-            own
+            names
         });
     }
 }

@@ -100,6 +100,16 @@ struct Judged {
     /// Whether the index is recent enough.
     is_recent: bool,
     token_type: TokenType,
+    key_id: Option<String>,
+}
+
+/// The result of [`Verifier::verify`].
+#[derive(IntoPyObject)]
+enum Verdict {
+    /// The id of the key that has verified the token, if it has one.
+    Accepted(Option<String>),
+    /// The code and the reason.
+    Refused(&'static str, String),
 }
 
 /// Verifies the tokens of one issuer with the revocations of a [`Core`].
@@ -132,7 +142,11 @@ impl Verifier {
         if core.is_pruned(claims.expires_at()) {
             return Err(TokenError::Expired);
         }
-        Ok(Judged { is_recent: core.is_recent(complete_at), token_type: claims.token_type() })
+        Ok(Judged {
+            is_recent: core.is_recent(complete_at),
+            token_type: claims.token_type(),
+            key_id: claims.key_id().map(|id| id.as_str().to_owned()),
+        })
     }
 }
 
@@ -205,9 +219,10 @@ impl Verifier {
         Ok(Self { core, looks_again, decoder: Arc::new(Decoder::new(rules, keys)), followed: None })
     }
 
-    /// Returns `None` for a token that is accepted, otherwise the code and the reason. `kind` is `access`, `refresh`, or
-    /// `None` for either. If the index is stale, the blocklist waits for news, accepts what is not known to be revoked, or raises.
-    fn verify(&self, token: &Bound<'_, PyString>, kind: Option<&str>) -> PyResult<Option<(&'static str, String)>> {
+    /// Returns the id of the key of a token that is accepted, or `None` if the key has none; otherwise a tuple of the code and the
+    /// reason. `kind` is `access`, `refresh`, or `None` for either. If the index is stale, the blocklist waits for news, accepts
+    /// what is not known to be revoked, or raises.
+    fn verify(&self, token: &Bound<'_, PyString>, kind: Option<&str>) -> PyResult<Verdict> {
         let expected = match kind {
             None => None,
             Some("access") => Some(TokenType::Access),
@@ -225,9 +240,12 @@ impl Verifier {
             }
             let verdict = judged.and_then(|judged| match expected {
                 Some(expected) if expected != judged.token_type => Err(TokenError::WrongTokenType { expected }),
-                _ => Ok(()),
+                _ => Ok(judged.key_id),
             });
-            return Ok(verdict.err().map(|refusal| (refusal.code(), refusal.to_string())));
+            return Ok(match verdict {
+                Ok(key_id) => Verdict::Accepted(key_id),
+                Err(refusal) => Verdict::Refused(refusal.code(), refusal.to_string()),
+            });
         }
     }
 

@@ -2,14 +2,13 @@
 
     python benches/side_by_side.py [ENTRIES]
 
-A node in another process serves the entries as JSON to both; half of them are sessions. Each implementation runs in a
-process of its own, in turns. The times are of the processor, in the fastest of several rounds; a figure is the median
-of the turns.
+A real node (`ADIEU_BIN`, or cargo's debug build) serves the entries to both, half of them sessions, each in the form in
+which the implementation reads them. Each implementation runs in a process of its own, in turns. The times are of the
+processor, in the fastest of several rounds; a figure is the median of the turns.
 """
 
-import contextlib
+import base64
 import gc
-import http.server
 import json
 import os
 import random
@@ -17,18 +16,22 @@ import resource
 import statistics
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-A_PAGE = 16_384
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+from adieu_server import Credentials, Server, running
+
+A_BATCH = 500
 A_ROUND = 1_000
 ROUNDS = 40
 TURNS = 5
@@ -36,49 +39,20 @@ NOW = int(time.time())
 KEY = "k" * 64
 
 
-def serve(count: int) -> None:
-    """Serves the entries until standard input ends."""
+def fill(server: Server, client: Credentials, count: int) -> None:
+    """Revokes tokens, which expire within an hour, and as many sessions."""
     draw = random.Random(1)
-    pages = []
-    for start in range(0, count, A_PAGE):
-        entries = [entry(draw, number) for number in range(start, min(start + A_PAGE, count))]
-        page = {"age_ms": 0, "pruned_through": 0, "issuer": "adieu", "max_staleness_ms": 600_000, "entries": entries}
-        last = start + A_PAGE >= count
-        cursor = f"log.{start + len(entries)}"
-        pages.append(json.dumps({"cursor": cursor, "complete": last, "from_start": start == 0, **page}).encode())
-    empty = {"age_ms": 0, "pruned_through": 0, "issuer": "adieu", "max_staleness_ms": 600_000, "entries": []}
-    idle = json.dumps({"cursor": f"log.{count}", "complete": True, "from_start": False, **empty}).encode()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            after = int(self.path.partition("after=log.")[2].partition("&")[0] or 0)
-            if after >= count:
-                time.sleep(1)
-            content = idle if after >= count else pages[after // A_PAGE]
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(f"http://127.0.0.1:{server.server_port}", flush=True)
-    sys.stdin.read()
+    basic = base64.b64encode(f"{client.name}:{client.secret}".encode()).decode()
+    for start in range(0, count, A_BATCH):
+        batch = [entry(draw, number) for number in range(start, min(start + A_BATCH, count))]
+        status, answer = server.ask("POST", "/revocations", {"revocations": batch}, basic=basic)
+        assert status == 200, answer
 
 
 def entry(draw: random.Random, number: int) -> dict[str, Any]:
-    """Returns an entry; the tokens expire within an hour."""
-    name, expires_at = str(uuid.UUID(int=draw.getrandbits(128), version=4)), NOW + 600 + draw.randrange(3600)
-    if number % 2:
-        return {"issuer": "adieu", "kind": "session", "id": name, "lapses_at": expires_at + 120}
-    return {"issuer": "adieu", "kind": "token", "id": name, "expires_at": expires_at, "lapses_at": expires_at + 120}
+    """Returns the revocation of a token or of a session."""
+    name = str(uuid.UUID(int=draw.getrandbits(128), version=4))
+    return {"session": name} if number % 2 else {"token_id": name, "expires_at": NOW + 600 + draw.randrange(3600)}
 
 
 def nanoseconds(work: Callable[[list[Any]], object], inputs: list[Any]) -> float:
@@ -99,14 +73,13 @@ def resident() -> int:
         return int(statm.read().split()[1]) * resource.getpagesize()
 
 
-def measure(url: str, count: int) -> None:
+def measure(url: str, name: str, secret: str, count: int) -> None:
     """Measures the implementation that the environment chooses, and prints the results as JSON."""
     from adieu import Blocklist, Verifier
 
-    options: dict[str, Any] = {"max_staleness": 600}
     gc.collect()
     before, cpu = resident(), time.process_time()
-    blocklist = Blocklist(url, "bench", "secret", **options)
+    blocklist = Blocklist(url, name, secret)
     blocklist.wait_ready(600)
     cpu = time.process_time() - cpu
     gc.collect()
@@ -161,25 +134,21 @@ def public_key(pem: str) -> Any:
 def main() -> None:
     """Prints the table."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    command = [sys.executable, __file__]
-    with subprocess.Popen(
-        [*command, "serve", str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as node:
-        assert node.stdin is not None
-        assert node.stdout is not None
-        url = node.stdout.readline().strip()
+    quota = {"ADIEU_CLIENT_REVOCATION_QUOTA": f"{2 * count} per 1h"}
+    with tempfile.TemporaryDirectory() as data, running(Path(data), **quota) as server:
+        client = server.add_client("bench")
+        fill(server, client, count)
         turns: dict[str, list[dict[str, float]]] = {"pure": [], "core": []}
         for _ in range(TURNS):
             for backend, results in turns.items():
                 done = subprocess.run(
-                    [*command, "measure", url, str(count)],
+                    [sys.executable, __file__, "measure", server.url, client.name, client.secret, str(count)],
                     env={**os.environ, "ADIEU_PURE": "1" if backend == "pure" else "0"},
                     check=True,
                     stdout=subprocess.PIPE,
                     text=True,
                 )
                 results.append(json.loads(done.stdout))
-        node.stdin.close()
     print(f"{count:,} entries, Python {sys.version.split()[0]}; verify in the column `pure` is PyJWT and is_revoked")
     print(f"{'':40}{'pure':>10}{'core':>10}{'ratio':>8}")
     for name in turns["pure"][0]:
@@ -188,9 +157,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        serve(int(sys.argv[2]))
-    elif sys.argv[1:2] == ["measure"]:
-        measure(sys.argv[2], int(sys.argv[3]))
+    if sys.argv[1:2] == ["measure"]:
+        measure(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
     else:
         main()

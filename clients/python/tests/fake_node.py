@@ -3,20 +3,27 @@
 import contextlib
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from conftest import TEST_TIMEOUT
 
 
 @contextlib.contextmanager
 def a_node_that_answers(
-    content: bytes, *, holds: bool = False, after: float = 0, agents: list[str] | None = None
+    content: bytes,
+    *,
+    holds: bool = False,
+    after: float = 0,
+    agents: list[str] | None = None,
+    statuses: Iterable[int] = (),
 ) -> Iterator[str]:
     """Yields its URL. With `holds`, it holds the requests after the first, as a node does that has no news.
 
-    It takes `after` seconds to answer. Adds the `User-Agent` of each request to `agents`.
+    It takes `after` seconds to answer. Adds the `User-Agent` of each request to `agents`. The first answers have these
+    `statuses`, and all later ones 200.
     """
     closing = threading.Event()
+    status = iter(statuses)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -25,7 +32,7 @@ def a_node_that_answers(
             closing.wait(after)
             if holds and "after=" in self.path:
                 closing.wait(TEST_TIMEOUT)
-            self.send_response(200)
+            self.send_response(next(status, 200))
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

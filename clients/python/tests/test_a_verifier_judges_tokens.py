@@ -17,6 +17,7 @@ from test_it_survives_a_fork import in_a_child
 from adieu import Blocklist, StaleError, TokenError, Verifier
 
 KEY = "k" * 64
+PATIENT = {"timeout": TEST_TIMEOUT, "stale_timeout": TEST_TIMEOUT}
 Make = Callable[..., Verifier]
 
 
@@ -47,6 +48,14 @@ def code_of(verifier: Verifier, token: Any, **options: Any) -> str:
     return refused.value.code
 
 
+def accepts(verifier: Verifier, token: str) -> bool:
+    try:
+        verifier.verify(token)
+    except TokenError:
+        return False
+    return True
+
+
 def test_a_token_of_the_node_is_good_until_its_logout(
     shared_server: Server, shared_client: Credentials, verifier: Make
 ) -> None:
@@ -56,6 +65,7 @@ def test_a_token_of_the_node_is_good_until_its_logout(
     assert claims["iss"] == "adieu"
     assert claims == dict(claims)
     assert claims.token_id == claims["jti"]
+    assert claims.kid == jwt.get_unverified_header(claims.token)["kid"]
     assert verify.verify(tokens["access_token"].encode()) == claims
     assert verify.is_ready
     refreshed = shared_server.ask("POST", "/refresh", token=tokens["refresh_token"])[1]["access_token"]
@@ -72,6 +82,7 @@ def test_each_fault_has_its_code(shared_server: Server, shared_client: Credentia
     now = int(time.time())
     assert strict.verify(a_token(nested={"a": [1, None]}))["nested"] == {"a": [1, None]}
     assert strict.verify(a_token({"typ": "rt+jwt"}), type="refresh")["sub"] == "jose"
+    assert strict.verify(a_token()).kid is None
     for token, code in (
         ("", "authorization_required"),
         (a_token(exp=now - 1), "token_expired"),
@@ -109,8 +120,44 @@ def test_tokens_of_other_libraries_are_good_if_asked_for(
     plain.verify(refresh, type="refresh")
     nameless = a_token({"typ": "JWT"}, jti=None, nonce=new_id())
     claims = plain.verify(nameless)
-    plain.blocklist.revoke({**claims, "iss": "shop"}, claims.token)
+    plain.blocklist.revoke(claims, claims.token)
     assert code_of(plain, nameless) == "token_revoked"
+
+
+def test_what_is_revoked_beside_a_verifier_is_of_its_issuer(
+    shared_server: Server, shared_client: Credentials, verifier: Make
+) -> None:
+    options = {"issuer": "shop", "key": KEY, "algorithm": "HS256", "profile": "plain", **PATIENT}
+    here, elsewhere = (verifier(shared_server.url, shared_client, **options) for _ in range(2))
+    session, user, now = new_id(), new_id(), int(time.time())
+    tokens = [a_token({"typ": "JWT"}, iss=issuer, sid=session) for issuer in (None, None, "shop")]
+    claims = here.verify(tokens[0])
+    here.blocklist.revoke(claims, claims.token)
+    tokens += [a_token({"typ": "JWT"}, iss=issuer, sub=user, iat=now - 10) for issuer in (None, "shop")]
+    here.verify(tokens[-1])
+    here.blocklist.revoke_subject(user)
+    for token in tokens:
+        assert code_of(here, token) == "token_revoked"
+        eventually(lambda token=token: not accepts(elsewhere, token))  # type: ignore[misc]
+
+
+def test_a_renamed_node_is_one_issuer_to_a_verifier(
+    server: Server, client: Credentials, proxy: Proxy, verifier: Make
+) -> None:
+    verify = verifier(proxy.url, client, **PATIENT)
+    before, after = (server.log_in(new_id())["access_token"] for _ in range(2))
+    verify.blocklist.revoke_subject(verify.verify(before)["sub"])
+    server.stop()
+    server.settings["ADIEU_ISSUER"] = "renamed"
+    server.start()
+    eventually(lambda: verify.blocklist._index.node_issuer == "renamed" and verify.is_ready)
+    assert code_of(verify, before) == "token_revoked"
+    subject = verify.verify(after)["sub"]
+    with Blocklist(server.url, client.name, client.secret, timeout=TEST_TIMEOUT) as elsewhere:
+        elsewhere.wait_ready(TEST_TIMEOUT)
+        elsewhere.revoke_subject(subject)
+    eventually(lambda: not accepts(verify, after))
+    assert code_of(verify, after) == "token_revoked"
 
 
 def test_nothing_is_accepted_when_stale(client: Credentials, proxy: Proxy, verifier: Make) -> None:

@@ -106,6 +106,7 @@ def test_in_memory_the_same_is_refused(server: Server, client: Credentials, foll
         lambda blocklist: blocklist.revoke({"jti": "ms", "exp": now}, keep_until=now * 1000),
         lambda blocklist: blocklist.revoke_subject(""),
         lambda blocklist: blocklist.revoke_subject("a" * 513),
+        lambda blocklist: blocklist.revoke_subject("jose", issuer=""),
         lambda blocklist: blocklist.revoke_claim("sub", "jose"),
         lambda blocklist: blocklist.revoke_claim("", "acme"),
         lambda blocklist: blocklist.revoke_claim("two words", "acme"),

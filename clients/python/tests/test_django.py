@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import django_project  # noqa: F401  First: it configures Django.
@@ -15,6 +17,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.test import APIClient
+from rest_framework_simplejwt import state
+from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken
@@ -163,6 +167,30 @@ def test_only_access_tokens_and_sliding_ones_let_anybody_in(
         assert client.get("/").status_code == 401, claims
 
 
+def test_a_token_from_the_future_is_refused(
+    shared_server: Server, shared_client: Credentials, follow_from_django: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow_from_django(shared_server.url, shared_client)
+    monkeypatch.setattr(state, "token_backend", TokenBackend("HS256", settings.SECRET_KEY, leeway=7200))
+    client, anybody = APIClient(), APIClient()
+    for ahead, is_good in ((1, True), (3600, False)):
+        access, refresh, sliding = (
+            kind.for_user(User.objects.get()) for kind in (AccessToken, RefreshToken, SlidingToken)
+        )
+        for token in (access, refresh, sliding):
+            token.set_iat(at_time=token.current_time + timedelta(seconds=ahead))
+        for token in (access, sliding):
+            client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+            assert (client.get("/").status_code == 200) == is_good, (ahead, token.token_type)
+        for path, name, token in (
+            ("/token/verify", "token", access),
+            ("/token/verify", "token", refresh),
+            ("/sliding/refresh", "token", sliding),
+            ("/token/refresh", "refresh", refresh),
+        ):
+            assert (anybody.post(path, {name: str(token)}).status_code == 200) == is_good, (ahead, path)
+
+
 def test_a_token_whose_id_has_another_name_or_none_can_be_logged_out(
     shared_server: Server, shared_client: Credentials, follow_from_django: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +220,33 @@ def test_nor_does_one_with_an_authentication_that_asks_nobody() -> None:
     assert "DEFAULT_AUTHENTICATION_CLASSES" in start_a_project(authentication=authentication)
 
 
+SHOPAUTH = """
+from {module} import {name}
+import {imports}
+
+class CookieAuthentication({name}):
+    def get_header(self, request):
+        return b"Bearer " + request.COOKIES["token"].encode()
+"""
+
+
+@pytest.mark.parametrize("imports", ["json", "adieu.django"])
+@pytest.mark.parametrize("name", ["JWTAuthentication", "JWTStatelessUserAuthentication"])
+@pytest.mark.parametrize("module", ["adieu.django", "rest_framework_simplejwt.authentication"])
+def test_an_authentication_of_the_projects_own_must_be_derived_from_ours(
+    tmp_path: Path, module: str, name: str, imports: str
+) -> None:
+    (tmp_path / "shopauth.py").write_text(SHOPAUTH.format(module=module, name=name, imports=imports))
+    own = "shopauth.CookieAuthentication"
+    authentication = ["rest_framework.authentication.SessionAuthentication", own]
+    error = start_a_project(authentication=authentication, path=tmp_path)
+    if module == "adieu.django":
+        assert error == ""
+    else:
+        assert "DEFAULT_AUTHENTICATION_CLASSES" in error
+        assert own in error
+
+
 def test_a_serializer_of_the_projects_own_must_be_derived_from_ours(
     shared_server: Server, shared_client: Credentials, follow_from_django: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,10 +259,14 @@ def test_a_serializer_of_the_projects_own_must_be_derived_from_ours(
 
 
 def start_a_project(
-    simple_jwt: dict[str, str] = SERIALIZERS, authentication: Sequence[str] = ("adieu.django.JWTAuthentication",)
+    simple_jwt: dict[str, str] = SERIALIZERS,
+    authentication: Sequence[str] = ("adieu.django.JWTAuthentication",),
+    path: Path = Path(),
 ) -> str:
-    """Loads a project with these settings as a server does; returns the error."""
+    """Loads a project with these settings as a server does, with modules of its own; returns the error."""
     program = f"""
+import sys
+sys.path.append({str(path)!r})
 from django.conf import settings
 settings.configure(
     SECRET_KEY="k" * 50, ADIEU={{}},
@@ -217,20 +276,32 @@ settings.configure(
 import django
 django.setup()
 import rest_framework_simplejwt.views
+import adieu.django
+from django.core.signals import request_started
+request_started.send(None)
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=TEST_TIMEOUT, check=False
     )
-    assert done.returncode != 0
+    if done.returncode == 0:
+        return ""
     assert "ImproperlyConfigured" in done.stderr
     return done.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.parametrize("issuer", [None, "https://shop.example"])
 def test_everything_of_a_user_ends(
-    shared_server: Server, shared_client: Credentials, follow_from_django: Follow
+    shared_server: Server,
+    shared_client: Credentials,
+    follow_from_django: Follow,
+    monkeypatch: pytest.MonkeyPatch,
+    issuer: str | None,
 ) -> None:
+    monkeypatch.setattr(api_settings, "ISSUER", issuer)
+    monkeypatch.setattr(state, "token_backend", TokenBackend("HS256", settings.SECRET_KEY, issuer=issuer))
     follow_from_django(shared_server.url, shared_client)
     client, refresh = log_in()
+    assert client.get("/").status_code == 200
     blocklist().revoke_subject("1")
     assert client.get("/").status_code == 401
     assert client.post("/token/refresh", {"refresh": refresh}).status_code == 401

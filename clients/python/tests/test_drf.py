@@ -97,6 +97,19 @@ def test_the_user_is_the_one_that_can_be_revoked(
         assert (answer.status_code, answer.data[0]) == (200, "7")
 
 
+def test_a_logout_ends_the_session_of_tokens_without_an_issuer(
+    shared_server: Server, shared_client: Credentials, verify_from_django: Follow
+) -> None:
+    options = {"issuer": "shop", "key": "k" * 32, "algorithm": "HS256", "profile": "plain"}
+    verify_from_django(shared_server.url, shared_client, **options)
+    now, session = int(time.time()), new_id()
+    payloads = ({"sub": "jose", "jti": new_id(), "sid": session, "iat": now, "exp": now + 300} for _ in range(2))
+    one, another = (f"Bearer {jwt.encode(payload, 'k' * 32)}" for payload in payloads)
+    assert ask("get", another).status_code == 200
+    assert ask("delete", one).status_code == 200
+    assert ask("get", another).status_code == 401
+
+
 def test_nobody_else_is_let_in(shared_server: Server, shared_client: Credentials, verify_from_django: Follow) -> None:
     verify_from_django(shared_server.url, shared_client)
     refresh = shared_server.log_in(new_id())["refresh_token"]

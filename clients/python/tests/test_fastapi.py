@@ -28,17 +28,19 @@ Make = Callable[..., TestClient]
 def application(request: pytest.FixtureRequest) -> Make:
     """Creates a small application that follows the node at a URL."""
 
-    def make(url: str, credentials: Credentials, *, ready: bool = True, **options: Any) -> TestClient:
+    def make(
+        url: str, credentials: Credentials, *, ready: bool = True, leeway: float = 0, skew: float = 3, **options: Any
+    ) -> TestClient:
         blocklist = Blocklist(url, credentials.name, credentials.secret, **options)
         request.addfinalizer(blocklist.close)
         if ready:
             blocklist.wait_ready(TEST_TIMEOUT)
 
         def decode(token: str) -> Mapping[str, Any]:
-            payload: Mapping[str, Any] = jwt.decode(token, KEY, algorithms=["HS256"])
+            payload: Mapping[str, Any] = jwt.decode(token, KEY, algorithms=["HS256"], leeway=leeway)
             return payload
 
-        current_token = NotRevoked(blocklist, decode)
+        current_token = NotRevoked(blocklist, decode, skew=skew)
         refresh_token = NotRevoked(blocklist, decode, types=("refresh",))
         either_token = NotRevoked(blocklist, decode, types=("access", "refresh"))
         app = FastAPI()
@@ -165,6 +167,19 @@ def test_a_token_of_another_kind_is_refused(
         assert client.post("/refresh", headers=both).status_code == 401, "of the node, or one that contradicts itself"
     for access in (a_token(), a_token(type="bearer"), a_token(typ="Bearer"), a_token({"typ": "application/at+JWT"})):
         assert client.get("/", headers=access).status_code == 200
+
+
+def test_a_token_from_the_future_is_refused(
+    shared_server: Server, shared_client: Credentials, application: Make
+) -> None:
+    # PyJWT 2.4 accepts any `iat`.
+    client, now = application(shared_server.url, shared_client, leeway=7200), int(time.time())
+    for ahead, status in ((1, 200), (1.5, 200), (3600, 401), (3600.5, 401)):
+        assert client.get("/", headers=a_token(iat=now + ahead)).status_code == status, ahead
+        refresh = a_token(iat=now + ahead, sid="x", type="refresh")
+        assert client.post("/refresh", headers=refresh).status_code == status, ahead
+    patient = application(shared_server.url, shared_client, leeway=7200, skew=4000)
+    assert patient.get("/", headers=a_token(iat=now + 3600)).status_code == 200
 
 
 def test_a_token_without_jti_can_be_logged_out(

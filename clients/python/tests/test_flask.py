@@ -124,6 +124,18 @@ def test_a_refresh_token_is_good_for_refreshing_only(
         assert client.get("/", headers=bearer(a_token(**access))).status_code == 200, access
 
 
+def test_a_token_from_the_future_is_refused(
+    shared_server: Server, shared_client: Credentials, application: Make
+) -> None:
+    client, now = application(shared_server.url, shared_client), int(time.time())
+    client.application.config["JWT_DECODE_LEEWAY"] = 7200
+    for ahead, status in ((1, 200), (3600, 422)):
+        for token_type, path in (("access", "/"), ("refresh", "/refresh")):
+            token = a_token(iat=now + ahead, type=token_type, sid=new_id())
+            answer = client.open(path, method="GET" if path == "/" else "POST", headers=bearer(token))
+            assert answer.status_code == status, (ahead, path)
+
+
 def test_a_token_without_jti_can_be_logged_out(
     shared_server: Server, shared_client: Credentials, application: Make
 ) -> None:
@@ -172,12 +184,15 @@ def test_the_errors_are_those_of_the_package() -> None:
     assert issubclass(Blocklist.unavailable_error, adieu.UnavailableError)
 
 
+@pytest.mark.parametrize("issuer", [None, "https://shop.example"])
 def test_an_application_factory_initialises_the_extension(
-    shared_server: Server, shared_client: Credentials, request: pytest.FixtureRequest
+    shared_server: Server, shared_client: Credentials, request: pytest.FixtureRequest, issuer: str | None
 ) -> None:
     extension, manager, app = Adieu(), JWTManager(), Flask(__name__)
+    options = {"start_timeout": TEST_TIMEOUT, "timeout": TEST_TIMEOUT}
     app.config.update(JWT_SECRET_KEY=KEY, ADIEU_URL=shared_server.url, ADIEU_CLIENT=shared_client.name)
-    app.config.update(ADIEU_SECRET=shared_client.secret, ADIEU_OPTIONS={"start_timeout": TEST_TIMEOUT})
+    app.config.update(ADIEU_SECRET=shared_client.secret, ADIEU_OPTIONS=options)
+    app.config.update(JWT_DECODE_ISSUER=issuer)
     with pytest.raises(RuntimeError, match="JWTManager"):
         extension.init_app(app)
     manager.init_app(app)
@@ -190,6 +205,10 @@ def test_an_application_factory_initialises_the_extension(
         extension.blocklist.revoke(get_jwt())
         return "bye"
 
-    client, token = app.test_client(), a_token(type="access")
+    user, now = new_id(), int(time.time())
+    client, token, another = app.test_client(), *(a_token(type="access", iss=issuer, sub=user, iat=now) for _ in "ab")
     assert client.post("/logout", headers=bearer(token)).status_code == 200
     assert client.post("/logout", headers=bearer(token)).status_code == 401
+    with app.app_context():
+        extension.blocklist.revoke_subject(user)
+    assert client.post("/logout", headers=bearer(another)).status_code == 401

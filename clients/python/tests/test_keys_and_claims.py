@@ -10,7 +10,7 @@ import jwt
 import pytest
 from conftest import eventually
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, WebSocket
 from flask import Flask
 from flask_jwt_extended import JWTManager, create_access_token, jwt_required
 from starlette.testclient import TestClient
@@ -156,6 +156,12 @@ def test_an_application_revokes_a_claim(blocklist: Blocklist) -> None:
     assert blocklist.is_revoked(payload_of(tenant="globex", iss=OTHER))
 
 
+def test_an_application_revokes_a_user_of_another_issuer(blocklist: Blocklist) -> None:
+    blocklist.revoke_subject("ann", issuer=OTHER)
+    assert blocklist.is_revoked(payload_of(sub="ann", iss=OTHER))
+    assert not blocklist.is_revoked(payload_of(sub="ann"))
+
+
 def test_what_can_not_be_revoked_is_a_type_error(blocklist: Blocklist) -> None:
     wrong: Any
     for wrong in (None, 1.5, 2**53, float("nan"), ["acme"], {}, b"acme"):
@@ -175,6 +181,8 @@ def test_both_can_be_awaited(blocklist: Blocklist) -> None:
         assert not await awaited.revoke_once(payload_of(iss=OTHER), kid="kid-1")
         await awaited.revoke_claim("tenant", "acme")
         assert await awaited.is_revoked(payload_of(tenant="acme"))
+        await awaited.revoke_subject("jose", issuer=OTHER)
+        assert await awaited.is_revoked(payload_of(sub="jose", iss=OTHER))
 
     asyncio.run(run())
 
@@ -244,9 +252,10 @@ def test_a_verifier_knows_the_key_also_if_the_header_does_not_name_it(monkeypatc
                 payload_of(iss="adieu"), keys[name], algorithm="EdDSA", headers={"typ": "at+jwt", **headers}
             )
             try:
-                verifier.verify(token)
+                claims = verifier.verify(token)
             except adieu.TokenError as error:
                 return error.code
+            assert claims.kid == name
             return "good"
 
         assert verdict("kid-1") == "good"
@@ -255,6 +264,38 @@ def test_a_verifier_knows_the_key_also_if_the_header_does_not_name_it(monkeypatc
         assert verdict("kid-1") == "token_revoked"
         assert verdict("kid-2", kid="kid-2") == "good"
         assert verdict("kid-2") == "good"
+
+
+@pytest.mark.parametrize("headers", [{"kid": "kid-1"}, {}], ids=["named", "not named"])
+@pytest.mark.parametrize("without", ["", "iss", "jti"])
+def test_a_websocket_is_closed_when_the_key_of_its_token_is_revoked(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], without: str
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    monkeypatch.setattr("adieu.pyjwt._Keys._read", lambda _: [("kid-1", "EdDSA", key.public_key())])
+    with adieu.fastapi.Blocklist.in_memory(issuer="shop") as blocklist:
+        verifier = Verifier(issuer="shop", keys_url="https://keys.example", profile="plain", blocklist=blocklist)
+        verifier.wait_ready(10)
+        app, current_token = FastAPI(), adieu.fastapi.NotRevoked(blocklist, verifier.verify)
+
+        @app.websocket("/news")
+        async def news(socket: WebSocket, claims: adieu.Claims = Depends(current_token)) -> None:  # noqa: B008
+            await socket.accept()
+            loop, revoked = asyncio.get_running_loop(), asyncio.Event()
+            blocklist.on_revoked(claims, lambda: loop.call_soon_threadsafe(revoked.set), kid=claims.kid)
+            await socket.send_text(claims.token)
+            await revoked.wait()
+            await socket.close(4401)
+
+        payload = {name: value for name, value in payload_of(iss="shop").items() if name != without}
+        token = jwt.encode(payload, key, algorithm="EdDSA", headers=headers)
+        client = TestClient(app, headers={"Authorization": f"Bearer {token}"})
+        with client.websocket_connect("/news") as socket:
+            assert socket.receive_text() == token
+            blocklist._node.revoke([{"key": "kid-1", "issuer": "shop"}], 1)
+            closed = socket.receive()
+            assert (closed["type"], closed["code"]) == ("websocket.close", 4401)
+        verifier.close()
 
 
 def test_a_key_without_an_id_has_that_of_its_thumbprint() -> None:

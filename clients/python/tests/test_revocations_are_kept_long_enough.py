@@ -1,10 +1,11 @@
 """Revocations that no token can match leave the memory, and a clock that goes back revives no token."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from adieu.core import CoreIndex
 from adieu.index import NEVER, BadFactError, Index, claims_of
 
 pytestmark = pytest.mark.pure
@@ -17,8 +18,8 @@ def wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: float(NOW))
 
 
-def an_index(*entries: dict[str, Any]) -> Index:
-    index = Index(None)
+def an_index(*entries: dict[str, Any], issuer: str | None = None) -> Index:
+    index = Index(issuer)
     index.name_node("adieu")
     index.extend(entries)
     return index
@@ -119,27 +120,53 @@ def test_what_was_added_here_is_kept_until_the_node_says_how_long() -> None:
     assert not index.own.tokens.lapses
 
 
-def test_a_node_that_takes_another_name_revives_nothing() -> None:
-    index = an_index(token("old", NOW + 1000))
+@pytest.mark.parametrize("bound", [2.0, 7200.0, 86_400.0])
+def test_the_core_keeps_what_was_added_here_until_it_rejects_without_news(bound: float) -> None:
+    kept = {}
+
+    class Core:
+        def add_token(self, issuer: str | None, name: str, lapses_at: int) -> None:
+            kept[issuer, name] = lapses_at
+
+        add_session = add_token
+
+    index = CoreIndex(cast("Any", Core()), bound, accepts_when_stale=False)
+    index.remember([{"token_id": "mine"}, {"session": "mine", "issuer": "shop"}])
+    assert kept.keys() == {(None, "mine"), ("shop", "mine")}
+    # The clock may be set meanwhile.
+    assert min(kept.values()) >= NOW + bound + 3600
+
+
+@pytest.mark.parametrize("issuer", [None, "adieu", "new", "other"])
+def test_a_node_that_takes_another_name_revives_nothing(issuer: str | None) -> None:
+    index = an_index(token("old", NOW + 1000), issuer=issuer)
+    own = index.own
     index.extend([{**token("meanwhile", NOW + 1000), "issuer": "new"}])
     assert index.name_node("new")
-    assert is_revoked(index, jti="old")
-    assert is_revoked(index, jti="meanwhile")
-    assert is_revoked(index, jti="old", iss="new")
-    assert is_revoked(index, jti="old", iss="adieu")
+    index.extend([token("late", NOW + 1000), {**token("later", NOW + 1000), "issuer": "new"}])
+    assert index.own is own, "the look-up by `in` has a reference to it"
+    assert not index.name_node("new")
+    for jti in ("old", "meanwhile", "late", "later"):
+        assert is_revoked(index, jti=jti, iss="new")
+        assert is_revoked(index, jti=jti, iss="adieu")
+        assert is_revoked(index, jti=jti) == (issuer != "other")
+    assert index.name_node("third")
+    assert is_revoked(index, jti="old", iss="third")
 
 
-def test_a_node_that_takes_another_name_revives_no_key_and_no_claim() -> None:
-    index = an_index()
+@pytest.mark.parametrize("issuer", [None, "adieu", "new"])
+def test_a_node_that_takes_another_name_revives_no_key_and_no_claim(issuer: str | None) -> None:
+    index = an_index(issuer=issuer)
     claim = {"kind": "claim", "issued_until": NOW, "lapses_at": NOW + 1000}
-    for issuer in ("adieu", "new"):
-        index.extend([{**claim, "issuer": issuer, "name": f"of-{issuer}", "value": "x"}])
-        index.extend([{"kind": "key", "issuer": issuer, "id": f"of-{issuer}", "lapses_at": NOW + 1000}])
+    for name in ("adieu", "new"):
+        index.extend([{**claim, "issuer": name, "name": f"of-{name}", "value": "x"}])
+        index.extend([{"kind": "key", "issuer": name, "id": f"of-{name}", "lapses_at": NOW + 1000}])
     assert index.name_node("new")
-    for issuer in ("adieu", "new"):
-        assert is_revoked(index, **{f"of-{issuer}": "x"})
-        assert is_revoked(index, iss="new", **{f"of-{issuer}": "x"})
-        assert index.is_revoked(claims_of({"jti": "some id", "exp": NOW}, "sub", kid=f"of-{issuer}"))
+    for name in ("adieu", "new"):
+        assert is_revoked(index, **{f"of-{name}": "x"})
+        for iss in ("adieu", "new"):
+            assert is_revoked(index, iss=iss, **{f"of-{name}": "x"})
+        assert index.is_revoked(claims_of({"jti": "some id", "exp": NOW}, "sub", kid=f"of-{name}"))
 
 
 def test_a_fact_that_can_not_be_read_is_not_left_out() -> None:

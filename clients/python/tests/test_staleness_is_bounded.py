@@ -3,6 +3,8 @@
 import dataclasses
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,9 +13,9 @@ from adieu_server import Credentials, Server
 from conftest import TEST_TIMEOUT, eventually, new_id
 from tcp_proxy import Proxy
 
-from adieu import Blocklist, StaleError
+from adieu import Blocklist, StaleError, UnavailableError
 from adieu.clock import SECOND, moment
-from adieu.follower import Follower
+from adieu.memory import MemoryNode
 from adieu.node import Node, Page
 
 Follow = Callable[..., Blocklist]
@@ -89,14 +91,13 @@ def test_a_service_that_hears_nothing_refuses_in_time(
 
 @pytest.mark.pure
 def test_an_answer_that_comes_late_proves_nothing_that_it_should_not(
-    server: Server, client: Credentials, proxy: Proxy, follow: Follow
+    server: Server, client: Credentials, proxy: Proxy, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = follow(proxy.url, client, max_staleness=BOUND)
     elsewhere = follow(server.url, client)
     jti = new_id()
     # From the next request on, the response is late, and the request is not repeated.
-    assert isinstance(here._follower, Follower)
-    here._follower._read_timeout = TEST_TIMEOUT
+    monkeypatch.setattr(here._follower, "_timeout", lambda _: TEST_TIMEOUT)
     proxy.hold_answers()
     proxy.wait_for_held_answer()
     proxy.release_held_answer()
@@ -111,6 +112,29 @@ def test_an_answer_that_comes_late_proves_nothing_that_it_should_not(
     proxy.wait_for_question()
     assert not is_accepted(here, jti)
     assert is_stale(here)
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("bound", "wait", "timeout", "timeout_without_wait"),
+    [(0.2, 0.05, 0.55, 2.0), (2.0, 0.5, 1.0, 2.0), (8.0, 2.0, 4.0, 8.0), (600.0, 30.0, 40.0, 10.0)],
+)
+def test_a_request_is_given_up_while_there_is_time_for_another(
+    monkeypatch: pytest.MonkeyPatch, bound: float, wait: float, timeout: float, timeout_without_wait: float
+) -> None:
+    read, asked = MemoryNode.read, list[tuple[float, float]]()
+
+    def read_from_one_that_loses_a_request(node: MemoryNode, query: Mapping[str, str | int], timeout: float) -> Page:
+        asked.append((int(query["wait"]) / 1000, timeout))
+        if len(asked) == 3:
+            raise UnavailableError("it is lost")
+        return read(node, {**query, "wait": 1}, timeout)
+
+    monkeypatch.setattr(MemoryNode, "read", read_from_one_that_loses_a_request)
+    with Blocklist.in_memory(max_staleness=bound):
+        eventually(lambda: len(asked) > 4)
+    held, repeated = (wait, timeout), (0, timeout_without_wait)
+    assert asked[:5] == [(0, 10.0), held, held, repeated, held]
 
 
 @pytest.mark.pure
@@ -169,6 +193,21 @@ def test_a_look_up_right_after_the_start_waits_for_the_first_snapshot(
     here = follow(shared_server.url, shared_client, ready=False, start_timeout=TEST_TIMEOUT)
     assert jti in here
     assert here.is_fresh
+
+
+def test_a_look_up_right_after_the_start_waits_on_if_the_first_snapshot_arrives_too_late(
+    client: Credentials, proxy: Proxy, follow: Follow
+) -> None:
+    proxy.hold_answers()
+    here = follow(proxy.url, client, ready=False, max_staleness=1, start_timeout=TEST_TIMEOUT)
+    verdicts: list[bool] = []
+    looks_up = threading.Thread(target=lambda: verdicts.append(new_id() in here), daemon=True)
+    looks_up.start()
+    proxy.wait_for_held_answer()
+    time.sleep(1.1)
+    proxy.mend()
+    looks_up.join(TEST_TIMEOUT)
+    assert verdicts == [False]
 
 
 def test_a_service_may_choose_to_go_on(

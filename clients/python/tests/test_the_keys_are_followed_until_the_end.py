@@ -1,8 +1,11 @@
 """The thread that reads the keys of an issuer ends with its verifier."""
 
+import contextlib
 import gc
 import logging
+import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
 from adieu_server import Credentials, Server
@@ -51,6 +54,42 @@ def test_a_verifier_that_is_gone_reads_no_keys(caplog: pytest.LogCaptureFixture)
     failures = [record.message for record in caplog.records if "keys can't be read" in record.message]
     assert len(failures) == 1
     assert "not a set of keys" in failures[0]
+
+
+@contextlib.contextmanager
+def an_issuer_that_drips(head: bytes) -> Iterator[str]:
+    """An issuer whose responses never end, and never pause for long."""
+    closing = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.sendall(head)
+            while not closing.wait(0.05):
+                connection.sendall(b" ")
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        closing.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-Padding: ", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_an_issuer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    monkeypatch.setattr("adieu.pyjwt._TIMEOUT", 0.5)
+    with an_issuer_that_drips(head) as url, Blocklist.in_memory() as blocklist:
+        verifier = Verifier(issuer="adieu", blocklist=blocklist, keys_url=url)
+        eventually(lambda: verifier._check.keys_failure is not None)
+        assert "TimeoutError" in str(verifier._check.keys_failure)
+        verifier.close()
 
 
 def test_a_fixed_key_stays() -> None:

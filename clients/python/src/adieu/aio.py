@@ -45,9 +45,9 @@ class AsyncBlocklist:
         """Like `Blocklist.revoke_once`."""
         return await asyncio.to_thread(self.blocklist.revoke_once, payload, token, kid=kid)
 
-    async def revoke_subject(self, subject: str | int) -> None:
+    async def revoke_subject(self, subject: str | int, *, issuer: str | None = None) -> None:
         """Like `Blocklist.revoke_subject`."""
-        await asyncio.to_thread(self.blocklist.revoke_subject, subject)
+        await asyncio.to_thread(self.blocklist.revoke_subject, subject, issuer=issuer)
 
     async def revoke_claim(self, name: str, value: str | int | bool, *, issuer: str | None = None) -> None:
         """Like `Blocklist.revoke_claim`."""

@@ -141,7 +141,7 @@ class Blocklist:
                 ca_file=ca_file,
                 certificate_file=certificate_file,
             )
-            self._index = self._tokens = CoreIndex(self._core, accepts_when_stale=accepts)
+            self._index = self._tokens = CoreIndex(self._core, max_staleness, accepts_when_stale=accepts)
             self._follower = CoreFollower(self._core, self._node)
             self._look_up_in(self._core, subject_claim)
         self._complete_at = self._follower.stamp
@@ -173,7 +173,7 @@ class Blocklist:
         For example to close a WebSocket. A thread of the blocklist calls it, at the latest a tenth of a second after
         this process knows of the revocation; on an event loop, let it use ``loop.call_soon_threadsafe``. What it raises
         is logged. Raises `InvalidClaimsError` for a token without ``exp``, and `TypeError` for one without ``jti`` that
-        is not given as `token`. `kid` as for `is_revoked`.
+        is not given as `token`. `kid` as for `is_revoked`; without it, the revocation of the key calls nothing.
         """
         claims = claims_of(payload, self._subject_claim, token, kid)
         token_id, expires_at = claims[1], claims[5]
@@ -285,15 +285,17 @@ class Blocklist:
         self._revoke([used, self._token(mark, issuer, None, time.time() + _MARK_KEPT)])
         return not self._revoked_before(mark, claims, cursor)
 
-    def revoke_subject(self, subject: str | int) -> None:
+    def revoke_subject(self, subject: str | int, *, issuer: str | None = None) -> None:
         """Revokes all tokens of a user issued until now, for example after a change of the password.
+
+        `issuer` is the one whose user it is: by default that of the blocklist.
 
         Durable when it returns, and known to this process. It returns once the second of the cut-off is over by the
         clock of this machine, so that tokens issued afterwards are good. For an issuer other than the node, it adds the
         seconds by which that issuer's clock may be ahead: 3 by default, at most a minute. Raises like `add`.
         """
         name = _text(str(subject) if subject.__class__ is int else subject)
-        self._cut_off(self._issuer, subject=name)
+        self._cut_off(self._issuer if issuer is None else issuer, subject=name)
 
     def revoke_claim(self, name: str, value: str | int | bool, *, issuer: str | None = None) -> None:
         """Revokes all tokens issued until now that have the claim `name` with this value, or with a list that has it.
@@ -384,6 +386,8 @@ class Blocklist:
         if follower.complete_at is None:
             until = follower.started_at + self._start_timeout
             if moment() < until and follower.wait_ready(until):
+                # The first answer may have been under way for so long that it is stale. The next one is awaited then.
+                follower.wait_complete(moment() - self._bound // 2, until)
                 return True
         elif self._stale_timeout and not follower.is_closed:
             now = moment()

@@ -4,6 +4,7 @@ A native thread follows, on which no code of Python runs. Waiting is polling, be
 of gevent and eventlet, and a signal could not end it.
 """
 
+import math
 import os
 import threading
 import time
@@ -32,21 +33,21 @@ _FORK_PATIENCE = 0.25
 """How many seconds a fork waits for a read in flight, if the index would soon be stale without it."""
 
 _KEPT_UNTIL_TOLD = 3600
-"""How many seconds a revocation of this process is kept whose time only the node knows.
+"""How many seconds beyond the bound a revocation of this process is kept whose time only the node knows.
 
-The feed brings it within the bound. Until then the index would be stale, and reject.
+The feed brings it within the bound, or the index is stale and rejects. The clock may be set meanwhile.
 """
 
 _KEPT_WHEN_ACCEPTING = 400 * 24 * 3600
-"""The same, if a stale index accepts: the feed may not bring it before the outage is over."""
+"""How many seconds it is kept if a stale index accepts: the feed may not bring it before the outage is over."""
 
 
 class CoreIndex:
     """The revocations in the core."""
 
-    def __init__(self, core: "Core", *, accepts_when_stale: bool) -> None:
+    def __init__(self, core: "Core", max_staleness: float, *, accepts_when_stale: bool) -> None:
         self._core = core
-        self._kept = _KEPT_WHEN_ACCEPTING if accepts_when_stale else _KEPT_UNTIL_TOLD
+        self._kept = _KEPT_WHEN_ACCEPTING if accepts_when_stale else math.ceil(max_staleness) + _KEPT_UNTIL_TOLD
 
     @property
     def node_issuer(self) -> str | None:

@@ -8,12 +8,13 @@ In the settings of the project::
     REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["adieu.django.JWTAuthentication"]}
     SIMPLE_JWT = {**SERIALIZERS, "ROTATE_REFRESH_TOKENS": True, "BLACKLIST_AFTER_ROTATION": True}
 
-``ADIEU`` accepts every argument of `adieu.Blocklist`. A view logs its caller out with
-``blocklist().revoke(request.auth.payload)``, which ends both tokens of the pair and all tokens refreshed from them, by
-their common ``sid``. A project with a view or an authentication class of simplejwt that does not check fails at start.
+``ADIEU`` accepts every argument of `adieu.Blocklist`; `issuer` is by default simplejwt's ``ISSUER``. A view logs its
+caller out with ``blocklist().revoke(request.auth.payload)``, which ends both tokens of the pair and all tokens
+refreshed from them, by their common ``sid``. A project fails at start with a view of simplejwt that does not check, or
+with such a class in ``DEFAULT_AUTHENTICATION_CLASSES``. The classes that single views name are not examined.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -21,13 +22,16 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import request_started
 from django.http import JsonResponse
 from django.utils.module_loading import import_string
+from rest_framework.settings import api_settings as rest_settings
 from rest_framework_simplejwt import authentication, serializers, tokens
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.settings import api_settings
 
 from adieu import drf, errors, kind
+from adieu.acceptance import is_acceptable
 from adieu.index import token_id_of
 from adieu.simplejwt import SERIALIZERS
 
@@ -60,7 +64,11 @@ def blocklist() -> Blocklist:
         api_settings.SLIDING_TOKEN_LIFETIME,
         api_settings.SLIDING_TOKEN_REFRESH_LIFETIME,
     )
-    options = {"subject_claim": api_settings.USER_ID_CLAIM, "lifetime": max(lifetimes).total_seconds()}
+    options = {
+        "issuer": api_settings.ISSUER,
+        "subject_claim": api_settings.USER_ID_CLAIM,
+        "lifetime": max(lifetimes).total_seconds(),
+    }
     return Blocklist(**{**options, **settings.ADIEU})
 
 
@@ -194,11 +202,11 @@ def _readable() -> Iterator[None]:
 
 
 def _require_good(token: Any, types: tuple[str, ...] | None) -> None:
-    """Raises a `TokenError` unless a verified token is of one of these kinds, and not revoked."""
+    """Raises a `TokenError` unless a verified token is acceptable (see `is_acceptable`), and not revoked."""
     try:
         header = kind.header_of(token.token)
-        if types is not None and not kind.is_one_of(types, header, token.payload):
-            raise TokenError("Token has wrong type")
+        if not is_acceptable(types, header, token.payload):
+            raise TokenError("Token has wrong type, or is from the future")
         if blocklist().is_revoked(_with_id(token), kid=header.get("kid")):
             raise _RevokedError
     except errors.InvalidClaimsError as error:
@@ -216,21 +224,30 @@ def _with_id(token: Any) -> dict[str, Any]:
     return token.payload if claim == "jti" else {**token.payload, "jti": jti}
 
 
-def _require_coverage(default_authentication: Iterable[object]) -> None:
-    """Raises if a view or an authentication class of simplejwt itself is configured: it would accept revoked tokens."""
-    bare = "rest_framework_simplejwt."
+def _require_views_that_check() -> None:
+    """Raises if a view of simplejwt itself is configured: it would accept revoked tokens."""
     for setting, ours in SERIALIZERS.items():
-        if str(getattr(api_settings, setting)).startswith(bare):
+        if str(getattr(api_settings, setting)).startswith("rest_framework_simplejwt."):
             raise ImproperlyConfigured(
                 f"SIMPLE_JWT: {setting} must be {ours}, or its view would accept revoked tokens; "
                 "begin with {**SERIALIZERS, ...} from adieu.simplejwt"
             )
-    for path in default_authentication:
-        if str(path).startswith(bare):
+
+
+def _require_authentication_that_checks(**_: Any) -> None:
+    """Raises if an authentication class of simplejwt, or derived from it, is configured that accepts revoked tokens."""
+    for each in rest_settings.DEFAULT_AUTHENTICATION_CLASSES:
+        if issubclass(each, authentication.JWTAuthentication) and not issubclass(each, _NotRevoked):
             raise ImproperlyConfigured(
-                f"REST_FRAMEWORK: DEFAULT_AUTHENTICATION_CLASSES must be of adieu.django, and not {path}"
+                "REST_FRAMEWORK: DEFAULT_AUTHENTICATION_CLASSES must be of adieu.django or derived from it, "
+                f"and not {each.__module__}.{each.__qualname__}"
             )
 
 
 # Runs while the project starts, because the module of every view imports the authentication classes.
-_require_coverage(getattr(settings, "REST_FRAMEWORK", {}).get("DEFAULT_AUTHENTICATION_CLASSES", ()))
+_require_views_that_check()
+try:
+    _require_authentication_that_checks()
+except ImportError:
+    # The module of such a class imports this one. It will have been loaded when the first request begins.
+    request_started.connect(_require_authentication_that_checks)

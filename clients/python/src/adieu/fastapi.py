@@ -18,8 +18,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
 from adieu import blocklist, errors, kind
+from adieu.acceptance import SKEW, is_acceptable
 from adieu.index import token_id_of
-from adieu.verifier import Verifier
+from adieu.verifier import Claims, Verifier
 
 
 class _Answered503(HTTPException):
@@ -63,6 +64,7 @@ class NotRevoked:
       except for `StaleError`.
     - `types` are the accepted kinds of token: by default access tokens. Use ``("refresh",)`` for the application's own
       refresh tokens; those of the node are for the node alone.
+    - `skew` is how many seconds ``iat`` may be ahead: at most the issuer's ``clock_skew`` at the node.
 
     The payload of a token without ``jti`` gets an id that is the same everywhere, so that it can be revoked.
     """
@@ -73,10 +75,12 @@ class NotRevoked:
         decode: Callable[[str], Mapping[str, Any]],
         *,
         types: Collection[str] = kind.ACCESS,
+        skew: float = SKEW,
     ) -> None:
         self._blocklist = blocklist
         self._decode = decode
         self._types = kind.checked(types)
+        self._skew = skew
 
     async def __call__(
         self,
@@ -109,17 +113,19 @@ class NotRevoked:
             raise StaleError(str(error)) from error
         except Exception as error:
             raise _unauthorized("The token is not valid.", "invalid_token") from error
-        if not kind.is_one_of(self._types, header, payload):
+        if not is_acceptable(self._types, header, payload, self._skew):
             raise _unauthorized("The token is not valid.", "invalid_token")
+        kid = payload.kid if isinstance(payload, Claims) else header.get("kid")
         if "jti" not in payload:
-            payload = {**payload, "jti": token_id_of(token)}
+            with_id = {**payload, "jti": token_id_of(token)}
+            payload = Claims(token, kid, with_id) if isinstance(payload, Claims) else with_id
         try:
             if payload["jti"] is None:
                 raise errors.InvalidClaimsError("the claim jti must be text")
             if self._blocklist.may_wait:
-                revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload, kid=header.get("kid"))
+                revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload, kid=kid)
             else:
-                revoked = self._blocklist.is_revoked(payload, kid=header.get("kid"))
+                revoked = self._blocklist.is_revoked(payload, kid=kid)
         except errors.InvalidClaimsError as error:
             raise _unauthorized("The token is not valid.", "invalid_token") from error
         if revoked:

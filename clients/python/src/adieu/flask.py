@@ -13,6 +13,7 @@ from flask_jwt_extended import JWTManager
 from werkzeug.exceptions import ServiceUnavailable
 
 from adieu import blocklist, errors, kind
+from adieu.acceptance import SKEW, is_acceptable
 from adieu.index import token_id_of
 
 
@@ -39,10 +40,11 @@ class Blocklist(blocklist.Blocklist):
     stale_error = StaleError
     unavailable_error = UnavailableError
 
-    def protect(self, jwt: JWTManager, *, types: Collection[str] = kind.ACCESS) -> None:
+    def protect(self, jwt: JWTManager, *, types: Collection[str] = kind.ACCESS, skew: float = SKEW) -> None:
         """Checks every token that Flask-JWT-Extended verifies, access and refresh tokens alike.
 
         `types` are the accepted kinds of token in views that do not require refresh tokens: by default access tokens.
+        `skew` is how many seconds ``iat`` may be ahead: at most the issuer's ``clock_skew`` at the node.
         The payload of a token without ``jti`` gets an id that is the same everywhere, so that ``get_jwt()`` can be
         revoked.
         """
@@ -61,8 +63,8 @@ class Blocklist(blocklist.Blocklist):
         def is_revoked(header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
             # Flask-JWT-Extended treats every token that is not a refresh token as an access token.
             expected = ("refresh",) if payload["type"] == "refresh" else usual
-            if not kind.is_one_of(expected, header, payload):
-                raise pyjwt.InvalidTokenError("the token is of another kind")
+            if not is_acceptable(expected, header, payload, skew):
+                raise pyjwt.InvalidTokenError("the token is of another kind, or from the future")
             try:
                 return self.is_revoked(payload, kid=header.get("kid"))
             except errors.InvalidClaimsError as error:
@@ -73,7 +75,8 @@ class Adieu:
     """The extension for an application factory: ``adieu = Adieu()``, later ``adieu.init_app(app)``.
 
     The settings are ``ADIEU_URL``, ``ADIEU_CLIENT`` and ``ADIEU_SECRET`` of the application, or of the environment, and
-    ``ADIEU_OPTIONS``, a dictionary of further arguments of `Blocklist`.
+    ``ADIEU_OPTIONS``, a dictionary of further arguments of `Blocklist`. `issuer` is by default that of the tokens:
+    ``JWT_ENCODE_ISSUER`` or ``JWT_DECODE_ISSUER``.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -86,7 +89,8 @@ class Adieu:
         if jwt is None:
             raise RuntimeError("initialise JWTManager with this application first")
         place = [app.config.get(f"ADIEU_{name}") for name in ("URL", "CLIENT", "SECRET")]
-        blocklist = Blocklist(*place, **app.config.get("ADIEU_OPTIONS", {}))
+        issuer = app.config["JWT_ENCODE_ISSUER"] or app.config["JWT_DECODE_ISSUER"]
+        blocklist = Blocklist(*place, **{"issuer": issuer, **app.config.get("ADIEU_OPTIONS", {})})
         blocklist.protect(jwt)
         app.extensions["adieu"] = blocklist
 

@@ -37,6 +37,14 @@ _SLOWEST_RETRY_WHEN_REFUSED = 5.0
 
 _LONGEST_WAIT_MS = 30_000
 
+_MIN_TIMEOUT = 0.5
+"""How many seconds beyond the wait a response may take at least. Otherwise a quarter of the bound."""
+
+_MIN_PAGE_TIMEOUT = 2.0
+"""The same without a wait. Otherwise the bound, since such pages are long."""
+
+_MAX_TIMEOUT = 10.0
+"""The same at most, and for the first page, which needs a new connection."""
 
 _WIPE_ON_FORK = 18
 """`MADV_WIPEONFORK` of Linux, for which the standard library has no name."""
@@ -58,8 +66,6 @@ class Follower:
         self._staleness_ms = int(max_staleness * 1000)
         # A quarter of the bound: one read may fail and be repeated before the index is stale.
         self._wait_ms = min(self._staleness_ms // 4, _LONGEST_WAIT_MS)
-        # After this time without a response, the node or the network counts as unavailable.
-        self._read_timeout = self._wait_ms / 1000 + max(max_staleness, 1.0)
         self.cursor: str | None = None
         """The position up to which the feed is in the index."""
         self.changes = 0
@@ -206,7 +212,7 @@ class Follower:
         wait = self._wait_ms if self._heard else 0
         while True:
             asked_at = moment()
-            page = self._node.read(self._query(wait), self._read_timeout)
+            page = self._node.read(self._query(wait), self._timeout(wait))
             if stop.is_set():
                 return
             if not page.complete and page.cursor == self.cursor:
@@ -218,6 +224,15 @@ class Follower:
                 self._succeeded(asked_at - page.age_ms * MILLISECOND)
                 return
             wait = 0
+
+    def _timeout(self, wait: int) -> float:
+        """Returns after how many seconds a read is given up: one that waits, while there is time for another."""
+        if self.cursor is None:
+            return _MAX_TIMEOUT
+        bound = self._staleness_ms / 1000
+        if wait == 0:
+            return min(max(bound, _MIN_PAGE_TIMEOUT), _MAX_TIMEOUT)
+        return wait / 1000 + min(max(bound / 4, _MIN_TIMEOUT), _MAX_TIMEOUT)
 
     def _query(self, wait: int) -> dict[str, str | int]:
         query: dict[str, str | int] = {"wait": wait, "follower": self.name, "max_staleness": self._staleness_ms}

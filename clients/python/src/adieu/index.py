@@ -216,16 +216,20 @@ class Index:
     def name_node(self, issuer: str) -> bool:
         """Sets the node's own issuer; returns whether it was another one before.
 
-        Needs the lock. Both names count as own from then on: renaming a node must not revive what was revoked before.
+        Needs the lock. Both names are one issuer from then on: renaming a node must not revive what was revoked before.
         """
         before, self.node_issuer = self.node_issuer, issuer
         if before == issuer:
             return False
-        if self._follows_node:
-            known = self._by_issuer.get(issuer)
-            if known is not None and known is not self.own:
-                self.own.absorb(known)
-            self._by_issuer[issuer] = self.own
+        if before is not None or self._follows_node:
+            kept, other = self.of(before), self.of(issuer)
+            if other is self.own:
+                # It is the one that `in` reads.
+                kept, other = other, kept
+            if kept is not other:
+                kept.absorb(other)
+                names = [name for name, facts in self._by_issuer.items() if facts is other]
+                self._by_issuer.update(dict.fromkeys(names, kept))
         return before is not None
 
     def extend(self, entries: Iterable[Mapping[str, Any]]) -> None:

@@ -47,6 +47,9 @@ MAX_REVOCATIONS = 100
 _OF_A_BODY = {"Content-Type": "application/json", "Prefer": "wait=0"}
 """The node should not wait until a cut-off is over: the client waits, by the clock of this machine (RFC 7240)."""
 
+_PERMANENT = frozenset((400, 401, 403, 422))
+"""The statuses that do not pass by themselves. Others do, such as those of a proxy while the node restarts."""
+
 _MOST_IDLE = 4
 _POSITION = re.compile("[0-9]{1,20}")
 _LONGEST_MESSAGE = 300
@@ -184,7 +187,7 @@ class Node:
     ) -> tuple[int, bytes]:
         headers = self._headers if body is None else self._headers | _OF_A_BODY
         response = None
-        connection.response_class = partial(_Response, until=until)  # type: ignore[assignment]
+        limit_response(connection, until)
         try:
             connection.request(method, self._path + target, body, headers)
             response = connection.getresponse()
@@ -248,6 +251,11 @@ def connection_to(parts: SplitResult, timeout: float, tls: ssl.SSLContext | None
     return http.client.HTTPSConnection(host, parts.port or http.client.HTTPS_PORT, timeout=timeout, context=tls)
 
 
+def limit_response(connection: http.client.HTTPConnection, until: float) -> None:
+    """Limits the time of each response of a connection, head and body. `until` is one of ``time.monotonic()``."""
+    connection.response_class = partial(_Response, until=until)  # type: ignore[assignment]
+
+
 class _Bounded(io.RawIOBase):
     """What arrives at a socket until a time. The timeout of a socket is for each of its reads, of one byte or more."""
 
@@ -309,9 +317,7 @@ def _refusal(status: int, answer: object) -> AdieuError:
         if said:
             detail = ": " + (said if isinstance(said, str) else json.dumps(said))[:_LONGEST_MESSAGE]
     message = f"the node answered {status}{detail}"
-    if status >= 500 or status in (408, 429):
-        return UnavailableError(message)
-    return RefusedError(message, status)
+    return RefusedError(message, status) if status in _PERMANENT else UnavailableError(message)
 
 
 def _is(kind: type[Any], value: object) -> Any:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from adieu import base64url, kind
+from adieu.acceptance import SKEW
 from adieu.errors import InvalidClaimsError, StaleError
 from adieu.follower import logger
 from adieu.index import claims_of
-from adieu.node import connection_to, names_a_host
+from adieu.node import connection_to, limit_response, names_a_host
 
 if TYPE_CHECKING:
     from adieu.blocklist import Blocklist
@@ -28,12 +29,11 @@ try:
 except ImportError as missing:
     raise ImportError('a Verifier needs the compiled core, or PyJWT: pip install "adieu[fast]"') from missing
 
-_SKEW = 3
-"""How many seconds the issuer's clock may be ahead."""
-
 _MAX_TOKEN_BYTES = 8 * 1024
 _MAX_DOCUMENT_BYTES = 256 * 1024
 _TIMEOUT = 10.0
+"""How many seconds a request for keys may take, with its whole response."""
+
 _KEYS_INTERVAL = 300.0
 _MIN_KEYS_INTERVAL = 5.0
 _MAX_UNCONFIRMED = 24 * 3600
@@ -130,22 +130,12 @@ class Checker:
         """Stops following the keys; a fixed key stays."""
         self._keys.close()
 
-    def verify(self, token: str, type: str | None) -> _Refusal | None:  # noqa: A002
-        """Returns none for a token that is accepted, otherwise the code and the reason."""
+    def verify(self, token: str, type: str | None) -> _Refusal | str | None:  # noqa: A002
+        """Returns the id of the key of a token that is accepted, if it has one; otherwise the code and the reason."""
         if type not in ("access", "refresh", None):
             raise ValueError('type must be "access", "refresh" or None')
-        if not token:
-            return "authorization_required", "there is no token"
-        blocklist = self._blocklist
         try:
-            header, payload, kid = self._authenticate(token)
-            named = self._check(header, payload)
-            ours = {**payload, "iss": self._issuer}
-            if blocklist.is_revoked(ours, token, kid=kid):
-                expired = payload["exp"] + 120 <= blocklist._index.pruned_through
-                return ("token_expired", "the token has expired") if expired else ("token_revoked", "it was revoked")
-            if type is not None and type != named:
-                raise _InvalidError(f"expected a token of type `{type}`")
+            return self._accept(token, type)
         except _InvalidError as error:
             return error.code, str(error)
         # A nested header or claim may be too deep to be read.
@@ -153,7 +143,21 @@ class Checker:
             return "invalid_token", str(error)
         except StaleError as error:
             return "revocation_state_stale", str(error)
-        return None
+
+    def _accept(self, token: str, type: str | None) -> str | None:  # noqa: A002
+        if not token:
+            raise _InvalidError("there is no token", "authorization_required")
+        blocklist = self._blocklist
+        header, payload, kid = self._authenticate(token)
+        named = self._check(header, payload)
+        ours = {**payload, "iss": self._issuer}
+        if blocklist.is_revoked(ours, token, kid=kid):
+            if payload["exp"] + 120 <= blocklist._index.pruned_through:
+                raise _InvalidError("the token has expired", "token_expired")
+            raise _InvalidError("it was revoked", "token_revoked")
+        if type is not None and type != named:
+            raise _InvalidError(f"expected a token of type `{type}`")
+        return kid
 
     def _authenticate(self, token: str) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None]:
         """Returns the header and the payload of an authentic token, and the `kid` of the key that has signed it."""
@@ -200,7 +204,7 @@ class Checker:
         if not isinstance(payload.get("fresh", False), bool):
             _seconds("fresh", payload["fresh"])
         now = int(time.time())
-        if max(times.get("iat", 0), times.get("nbf", 0)) > now + max(self._leeway, _SKEW):
+        if max(times.get("iat", 0), times.get("nbf", 0)) > now + max(self._leeway, SKEW):
             raise _InvalidError("the token is not valid yet", "token_not_yet_valid")
         if now >= times["exp"] + self._leeway:
             raise _InvalidError("the token has expired", "token_expired")
@@ -318,6 +322,7 @@ class _Keys:
 
     def _read(self) -> "list[Key]":
         connection = connection_to(self._parts, _TIMEOUT, self._tls)
+        limit_response(connection, time.monotonic() + _TIMEOUT)
         try:
             target = self._parts.path + (f"?{self._parts.query}" if self._parts.query else "")
             connection.request("GET", target, headers={"Accept": "application/jwk-set+json, application/json"})

@@ -26,14 +26,16 @@ _POLL = 0.005
 class Claims(Mapping[str, Any]):
     """The claims of a verified token: its whole payload, as the issuer wrote it."""
 
-    __slots__ = ("_payload", "token")
+    __slots__ = ("_payload", "kid", "token")
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, kid: str | None = None, payload: Mapping[str, Any] | None = None) -> None:
         self.token = token
         """The encoded token."""
-        self._payload: dict[str, Any] | None = None
+        self.kid = kid
+        """The id of the key that verified the token, as `Blocklist.on_revoked` expects it; none if the key has none."""
+        self._payload = payload
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> Mapping[str, Any]:
         if self._payload is None:
             encoded = self.token.split(".")[1]
             self._payload = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
@@ -62,8 +64,9 @@ class Verifier:
     """Verifies the tokens of one issuer.
 
     - `url`, `client_id`, `secret` and any further `options` are those of `Blocklist`; or pass an existing `blocklist`.
+      If `issuer` is not the node's, make it with the same `issuer`: it revokes under its own.
       With another `subject_claim` than ``"sub"``, a token must have that claim, as a text, and need not have ``sub``.
-    - `issuer` is the issuer that tokens must name.
+    - `issuer` is the issuer that tokens must name, and that of what `blocklist` revokes.
     - `audience`: a token must be for one of these; without them, a token for an audience is rejected.
     - `leeway`: the accepted difference between the issuer's clock and this one in seconds, at most 60.
     - `profile`: ``"rfc9068"`` requires ``iss``, ``sub``, ``jti``, and a header ``typ`` of ``at+jwt`` or ``rt+jwt``.
@@ -102,7 +105,9 @@ class Verifier:
         if not 0 <= leeway <= 60:
             raise ValueError("leeway must be between 0 and 60 seconds")
         self._owns = blocklist is None
-        self.blocklist = self.blocklist_class(url, client_id, secret, **options) if blocklist is None else blocklist
+        if blocklist is None:
+            blocklist = self.blocklist_class(url, client_id, secret, issuer=issuer, **options)
+        self.blocklist = blocklist
         content = key.encode() if isinstance(key, str) else key
         self._check: Any = None
         try:
@@ -149,10 +154,10 @@ class Verifier:
         """
         if not isinstance(token, str):
             token = token.decode("ascii", "replace")
-        refusal = self._check.verify(token, type)
-        if refusal is None:
-            return Claims(token)
-        code, reason = refusal
+        verdict = self._check.verify(token, type)
+        if not isinstance(verdict, tuple):
+            return Claims(token, verdict)
+        code, reason = verdict
         if code != STALE:
             raise TokenError(reason, code)
         # Right after the start, this waits for the first snapshot.
