@@ -184,6 +184,17 @@ def test_the_errors_are_those_of_the_package() -> None:
     assert issubclass(Blocklist.unavailable_error, adieu.UnavailableError)
 
 
+def test_a_list_of_issuers_is_not_the_issuer_of_the_blocklist() -> None:
+    extension, app = Adieu(), Flask(__name__)
+    app.config.update(JWT_SECRET_KEY=KEY, JWT_DECODE_ISSUER=["https://a.example", "https://b.example"])
+    app.config.update(ADIEU_URL="memory:")
+    JWTManager(app)
+    extension.init_app(app)
+    with app.app_context(), extension.blocklist as blocklist:
+        blocklist.add("jti")
+        assert "jti" in blocklist
+
+
 @pytest.mark.parametrize("issuer", [None, "https://shop.example"])
 def test_an_application_factory_initialises_the_extension(
     shared_server: Server, shared_client: Credentials, request: pytest.FixtureRequest, issuer: str | None

@@ -89,7 +89,9 @@ class Adieu:
         if jwt is None:
             raise RuntimeError("initialise JWTManager with this application first")
         place = [app.config.get(f"ADIEU_{name}") for name in ("URL", "CLIENT", "SECRET")]
-        issuer = app.config["JWT_ENCODE_ISSUER"] or app.config["JWT_DECODE_ISSUER"]
+        issuers = [app.config["JWT_ENCODE_ISSUER"], app.config["JWT_DECODE_ISSUER"]]
+        # A list of accepted issuers does not say whose tokens without ``iss`` are.
+        issuer = next((each for each in issuers if isinstance(each, str)), None)
         blocklist = Blocklist(*place, **{"issuer": issuer, **app.config.get("ADIEU_OPTIONS", {})})
         blocklist.protect(jwt)
         app.extensions["adieu"] = blocklist
