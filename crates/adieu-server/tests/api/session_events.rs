@@ -96,7 +96,7 @@ async fn only_a_valid_access_token_opens_a_stream() {
 
 #[tokio::test]
 async fn a_node_that_can_not_know_closes_the_stream_without_an_event() {
-    let app = TestApp::with(&[("max_staleness", "50ms")]).await.with_user("jose").await;
+    let app = TestApp::with(&[("max_staleness", "1s")]).await.with_user("jose").await;
     let mut stream = Stream::open(&app, &app.log_in("jose").await.access).await;
     app.break_log();
     assert_eq!(stream.next().await, None);

@@ -62,7 +62,7 @@ async fn only_what_is_durable_is_answered_with_success() {
 /// A node that is stale may not know the newest key, so it can't tell whether the token is good elsewhere.
 #[tokio::test]
 async fn a_stale_node_does_not_call_an_unknown_key_invalid() {
-    let app = TestApp::with(&[("max_staleness", "50ms")]).await.with_user("jose").await;
+    let app = TestApp::with(&[("max_staleness", "1s")]).await.with_user("jose").await;
     let service = app.client("shop", &[Capability::Revoke]).await;
     let stranger = TestApp::start().await.with_user("jose").await.log_in("jose").await;
     let calls = || {

@@ -195,14 +195,6 @@ impl TestApp {
         connection.execute_batch(statement).unwrap();
     }
 
-    /// Returns a connection that keeps the server from writing to the store until its transaction ends.
-    pub(crate) fn locked(&self) -> rusqlite::Connection {
-        let connection = rusqlite::Connection::open(self.folder.path().join("data/adieu.sqlite")).unwrap();
-        connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
-        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        connection
-    }
-
     /// Sends a token to `/verify`.
     pub(crate) async fn verify(&self, token: &str) -> Answer {
         self.get("/verify").token(token).send().await
