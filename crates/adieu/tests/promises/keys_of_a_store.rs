@@ -10,6 +10,7 @@ use std::{
 
 use adieu::{
     Error, Node, NodeBuilder, SessionId, Subject,
+    restore::Restorable,
     revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
     session::{EndSessions, Ended, Rotated, Rotation, Session, SessionError, SessionKey, SessionStore, TokenPair},
     store::{Memory, Store},
@@ -57,7 +58,11 @@ impl Faulty {
     }
 }
 
-impl Store for Faulty {}
+impl Store for Faulty {
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        self.memory.restorable()
+    }
+}
 
 #[async_trait]
 impl KeyStore for Faulty {
