@@ -187,7 +187,7 @@ test('only a status that says that the request or the client is wrong is permane
   assert.deepEqual(permanent, [400, 401, 403, 422]);
 });
 
-test('a node that is not there for a while, by the word of what is in front of it, is asked again at once', async (t) => {
+test('a node that a proxy reports as missing for a while is asked again at once', async (t) => {
   const statuses = [404, 405, 410, 421];
   let [reads, posts] = [0, 0];
   const url = await serve(t, (request, response) => {

@@ -7,6 +7,17 @@ from collections.abc import Iterable, Iterator
 
 from conftest import TEST_TIMEOUT
 
+PAGE = {
+    "cursor": "log.1",
+    "complete": True,
+    "from_start": True,
+    "age_ms": 0,
+    "pruned_through": 0,
+    "issuer": "adieu",
+    "max_staleness_ms": 600_000,
+}
+"""The members of a page beside its entries."""
+
 
 @contextlib.contextmanager
 def a_node_that_answers(

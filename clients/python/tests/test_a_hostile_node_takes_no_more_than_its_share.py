@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from adieu_server import Credentials
 from conftest import eventually
-from fake_node import a_node_that_answers
+from fake_node import PAGE, a_node_that_answers
 
 from adieu import Blocklist, StaleError
 from adieu.node import _MAX_VALUES, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, _values
@@ -16,15 +16,6 @@ from adieu.node import _MAX_VALUES, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, _values
 Follow = Callable[..., Blocklist]
 MIB = 1 << 20
 ENTRY = {"issuer": "a", "kind": "token", "id": "b", "expires_at": 1, "lapses_at": 1}
-PAGE = {
-    "cursor": "log.1",
-    "complete": True,
-    "from_start": True,
-    "age_ms": 0,
-    "pruned_through": 0,
-    "issuer": "adieu",
-    "max_staleness_ms": 2000,
-}
 
 
 def page_of(entries: bytes) -> bytes:

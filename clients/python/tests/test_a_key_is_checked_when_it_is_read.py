@@ -15,21 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from fake_node import a_node_that_answers
+from fake_node import PAGE, a_node_that_answers
 
 from adieu import TokenError, Verifier
 
 NOW = int(time.time())
-PAGE = {
-    "cursor": "log.1",
-    "complete": True,
-    "from_start": True,
-    "age_ms": 0,
-    "pruned_through": 0,
-    "issuer": "adieu",
-    "max_staleness_ms": 60_000,
-    "entries": [],
-}
 ED, OTHER_ED = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
 P256, P384 = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP384R1())
 RSA = rsa.generate_private_key(65537, 2048)

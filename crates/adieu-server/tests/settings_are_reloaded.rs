@@ -187,11 +187,14 @@ fn a_change_takes_effect_for_the_next_request_of_an_open_connection() {
     assert_eq!(connection.register("carl"), 403);
 }
 
+/// Returns an address at which nothing listens.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 #[test]
 fn the_console_appears_at_its_own_address() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let console_address = listener.local_addr().unwrap();
-    drop(listener);
+    let console_address = free_address();
     let settings = |is_on: bool| format!("console = {is_on}\nconsole_listen = \"{console_address}\"\n");
     let server = Server::start(&settings(false));
     let console = || Connection::open(console_address).exchange("GET", "/console", None, "").0;
@@ -203,9 +206,7 @@ fn the_console_appears_at_its_own_address() {
 
 #[test]
 fn limits_hold_at_the_address_of_the_console_too() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let console_address = listener.local_addr().unwrap();
-    drop(listener);
+    let console_address = free_address();
     let settings = |bytes: u32| format!("max_token_bytes = {bytes}\nconsole_listen = \"{console_address}\"\n");
     let server = Server::start(&settings(8_192));
     let token = "x".repeat(40_000);

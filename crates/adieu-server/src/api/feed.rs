@@ -333,7 +333,7 @@ pub(super) async fn also_when_it_has_ended_before(State(api): State<Api>, reques
     let time: Option<MoreTime> = request.extensions().get().cloned();
     let response = next.run(request).await;
     let time = time.unwrap_or_default();
-    // Only a handler that would have waited counts: whoever it has let in.
+    // Only a handler that would have waited counts: it has let the caller in.
     let is_gone = response.status() == StatusCode::NOT_FOUND && time.expects_wait();
     let has_ended = is_gone || response.extensions().get() == Some(&RejectionKind::Revoked);
     if !is_wanted || !has_ended {
