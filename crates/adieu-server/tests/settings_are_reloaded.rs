@@ -116,12 +116,11 @@ impl Connection {
 
     fn exchange(&mut self, method: &str, path: &str, token: Option<&str>, body: &str) -> (u16, Vec<u8>) {
         let authorization = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
-        write!(
-            self.0.get_mut(),
-            "{method} {path} HTTP/1.1\r\nhost: adieu\r\ncontent-type: application/json\r\n{authorization}content-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: adieu\r\ncontent-type: application/json\r\n{authorization}");
+        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        // A head that is too long is answered before it has been read.
+        let _cut_off = self.0.get_mut().write_all(request.as_bytes());
         let (mut status, mut length) = (0, 0);
         loop {
             let mut line = String::new();
