@@ -27,6 +27,7 @@ macro_rules! __conformance_restore {
             whatever_is_appended_is_in_the_mark
             a_log_that_went_back_is_neither_read_nor_appended_to
             a_store_that_was_emptied_has_gone_back
+            another_store_need_not_be_pruned_as_far
         }
     };
 }
@@ -246,6 +247,25 @@ pub async fn a_store_that_was_emptied_has_gone_back<P: Storage<Store: Revocation
     store.reset(renewal(&found.log, marked.1.mark().unwrap().position().get())).await.unwrap().unwrap();
     store.append(vec![token("new")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0, [cut_off(), token("another"), token("new")]);
+}
+
+/// How far one store was pruned says nothing about another that replaces it, even if that is first appended to.
+pub async fn another_store_need_not_be_pruned_as_far<P: Storage<Store: RevocationLog + Restorable>>() {
+    let (before, place) = (P::empty().await, P::empty().await);
+    let (first, store) = (before.open().await, place.open().await);
+    first.append(vec![lapsing("lapsed", Timestamp::from_unix(1)), token("told")]).await.unwrap();
+    first.prune(NOON).await.unwrap();
+    let marked = Marked::new(&first);
+    marked.1.record(&first.inspect(Position::START).await.unwrap());
+    assert_eq!(marked.1.mark().unwrap().pruned_through(), NOON);
+
+    place.open().await.append(vec![token("kept")]).await.unwrap();
+    store.witness().keep_to(&marked.1);
+    let head = store.append(vec![token("new")]).await.unwrap();
+    let (mark, found) = (marked.1.mark().unwrap(), store.inspect(Position::START).await.unwrap());
+    assert_eq!((mark.log(), mark.position()), (found.log.as_str(), head));
+    assert_eq!(mark.pruned_through(), found.pruned_through);
+    assert_eq!(read_all(&store, None).await.0, [token("kept"), token("new")]);
 }
 
 /// Returns the rotation that presenting this refresh token asks for.

@@ -17,6 +17,7 @@ use adieu::{
     restore::{LogState, Mark, Witness},
     revocation::{LogId, Position, Revocation, TargetParts},
     session::Session,
+    time::Timestamp,
 };
 
 /// What to write, and what the decision rests on.
@@ -88,11 +89,13 @@ pub(super) async fn apply(connected: &mut Marked, write: &Write<'_>, witness: &W
 }
 
 /// Reads the log, and compares it with the mark. In a transaction it may have been pruned by a step before, which may never be
-/// committed: the mark does not learn that.
+/// committed: the mark does not learn that. Nor does it apply to another log how far the last one was pruned.
 async fn held(connection: &mut PgConnection, mark: &Mark, witness: &Witness) -> Result<LogState, Failure> {
     let found = restore::inspect(connection, mark.anchor()).await?;
     witness.hold(mark, &found).map_err(Failure::OfAll)?;
-    let durable = LogState { pruned_through: mark.pruned_through(), ..found.clone() };
+    let is_same = found.log.as_str() == mark.log();
+    let pruned_through = if is_same { mark.pruned_through() } else { Timestamp::ZERO };
+    let durable = LogState { pruned_through, ..found.clone() };
     witness.note(mark, &durable).map_err(Failure::OfAll)?;
     Ok(found)
 }
