@@ -191,7 +191,8 @@ impl Rotation {
             let used = std::mem::replace(&mut session.refresh_id, self.successor.clone());
             let before = session.previous_refresh_id.replace(used);
             session.used_refresh = before.map(|id| UsedRefresh { id, at: session.refreshed_at });
-            session.refreshed_at = self.now;
+            // Not before the tokens of a node whose clock is ahead: a cut-off of everything covers the sessions whose time it has reached.
+            session.refreshed_at = self.now.max(session.refreshed_at);
             session.last_seen_at = session.last_seen_at.max(self.now);
             session.refresh_expires_at = self.refresh_expires_at.min(session.expires_at);
             session.access_expires_at = session.access_expires_at.max(access_expires_at);
