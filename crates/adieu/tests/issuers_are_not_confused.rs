@@ -464,6 +464,33 @@ async fn a_token_that_is_not_in_time_ends_its_own_session_at_most() {
     }
 }
 
+/// Otherwise everyone with such a token could append to the log without end.
+#[tokio::test]
+async fn a_token_whose_revocation_would_be_forgotten_at_once_is_not_revoked() {
+    let setup = Setup::start().await;
+    let revocations = async || setup.node.log().read(None, Duration::ZERO).await.unwrap().cursor.position;
+    let old = |of: &str, lived_until: Duration| {
+        let mut claims = claims(of);
+        claims.issued_at = Some(NOON.minus(HOUR));
+        claims.not_before = claims.issued_at;
+        claims.expires_at = NOON.minus(lived_until);
+        claims
+    };
+    setup.node.verifier().index().raise_pruned_through(NOON);
+    let before = revocations().await;
+    for (key, claims) in [(&setup.theirs, old("them", HOUR / 2)), (&setup.ours(), old("us", HOUR / 2))] {
+        let token = encode(key, &claims).unwrap();
+        for _ in 0..2 {
+            assert_eq!(setup.log_out(&token, Scope::This).await, Err(TokenError::Expired));
+        }
+    }
+    assert_eq!(revocations().await, before);
+    // One that has just expired may still be accepted elsewhere.
+    let token = encode(&setup.theirs, &old("them", Duration::from_secs(1))).unwrap();
+    assert_eq!(setup.log_out(&token, Scope::This).await, Ok(0));
+    assert!(revocations().await > before);
+}
+
 /// Claims of a foreign issuer other than the subject must not count as the node's own.
 #[tokio::test]
 async fn another_issuer_is_believed_who_somebody_is_and_what_it_is_trusted_with() {

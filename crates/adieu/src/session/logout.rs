@@ -33,8 +33,8 @@ impl Sessions {
     ///
     /// # Errors
     /// [`TokenError::Revoked`] if the session had already ended, which is durable then, or the token was revoked without it: another
-    /// token of the session can still end it. Also if a refresh token that was used up asks for more than its own session, which has
-    /// then ended. [`SessionError::UnknownSessions`] if the other sessions are not known: nothing has changed then.
+    /// token of the session can still end it. The same error is returned if a used-up refresh token asks for more than its own
+    /// session, which has then ended. [`SessionError::UnknownSessions`] if the other sessions are not known: nothing has changed then.
     pub async fn log_out(&self, token: &str, scope: Scope) -> Result<LoggedOut, SessionError> {
         let (claims, expiry) = self.verifier.verify_to_log_out(token)?;
         match expiry {
@@ -76,8 +76,11 @@ impl Sessions {
 
     async fn log_out_without_session(&self, claims: &Claims, scope: Scope) -> Result<(), SessionError> {
         let mut ends = vec![token_of(claims)];
+        // Nobody accepts a token whose revocations were pruned, and its revocation would be forgotten at once: it could be appended for ever.
+        ends.retain(|end| end.lapses_at > self.verifier.index().pruned_through());
         let Some(decoder) = self.decoder_elsewhere(&claims.issuer) else {
             return match scope {
+                Scope::This if ends.is_empty() => Err(TokenError::Expired.into()),
                 Scope::This => Ok(self.append(ends).await?),
                 Scope::Others | Scope::All => Err(SessionError::UnknownSessions),
             };
@@ -102,6 +105,9 @@ impl Sessions {
                 let target = Target::Subject { id: claims.subject.clone(), issued_until };
                 end(target, issued_until.plus(rules.max_lifetime()));
             }
+        }
+        if ends.is_empty() {
+            return Err(TokenError::Expired.into());
         }
         self.append(ends).await?;
         if scope == Scope::All {

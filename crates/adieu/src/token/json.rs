@@ -1,8 +1,8 @@
 //! A strict parser of JSON objects that copies nothing: one pass, no duplicate names, every value checked.
 //!
 //! `serde_json` keeps the last of two members with the same name, and skips ignored values without checking them. This
-//! parser rejects duplicate names (RFC 7515 §4, RFC 7519 §4) and checks ignored values, so that a token is valid for
-//! every reader or for none.
+//! parser rejects duplicate names of members (RFC 7515 §4, RFC 7519 §4) and checks ignored values, so that a token is valid for
+//! every reader or for none. Inside a claim, the last of two members counts, as in all clients, unless the subject is read from there.
 //!
 //! Most tokens are so simple that the parser in `plain` reads them faster. If it finds anything else, the strict parser
 //! reads the object from the start.
