@@ -21,6 +21,7 @@ pub mod events;
 pub mod exposure;
 pub mod feed;
 mod files;
+mod hang_up;
 pub mod high_water;
 pub mod input;
 mod inspection;

@@ -25,6 +25,7 @@ use crate::{
     config::{GREATEST_STALENESS, stale_policy},
     error::{ApiError, FieldErrors},
     feed::{Accepted, Everywhere, Feed, Follower, PREFER, PREFERS_CURSOR},
+    hang_up::for_the_response,
     input::{Fields, Query},
     text::TextError,
 };
@@ -318,7 +319,7 @@ impl Wait {
         }
         // Another node of the store may have a greater bound; the wait lasts no longer than that bound.
         self.time.grant(GREATEST_STALENESS + MARGIN);
-        Ok(Some(feed.everywhere().await?))
+        Ok(Some(for_the_response(feed.everywhere()).await?))
     }
 }
 

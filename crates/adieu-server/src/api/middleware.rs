@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adieu::session::to_its_end;
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, Version, header},
@@ -26,6 +25,7 @@ use tower::{Layer, Service};
 use super::{origins::Origins, time_limit};
 use crate::{
     error::ApiError,
+    hang_up::to_its_end,
     metrics::Metrics,
     traces::{self, Traces},
 };
@@ -38,17 +38,6 @@ pub(crate) const REQUEST_LOG_TARGET: &str = "adieu::request";
 const ASKED_BY_MACHINES: [&str; 3] = ["/introspect", "/livez", "/readyz"];
 /// Likewise, for GET only.
 const READ_BY_MACHINES: &str = "/revocations";
-
-/// Routes on which strangers have a password hashed. If they hang up, that is not done.
-const HASHING_FOR_STRANGERS: [&str; 7] = [
-    "/account/login",
-    "/account/new-password",
-    "/account/register",
-    "/login",
-    "/password/change",
-    "/password/reset",
-    "/register",
-];
 
 /// The policy of the documentation page, which loads everything from this server.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
@@ -186,7 +175,7 @@ impl Service<Request> for Wrapped {
             let limit = middleware.request_timeout;
             let access = middleware.origins.access(&request);
             let preflight = access.preflight(&request);
-            let may_change = !request.method().is_safe() && !HASHING_FOR_STRANGERS.contains(&&*path);
+            let may_change = !request.method().is_safe();
             let handler = async move |request| match (preflight, may_change) {
                 (Some(response), _) => response,
                 (_, true) => time_limit::end(limit, request, |request| to_its_end(route.call(request))).await,

@@ -60,6 +60,7 @@ impl FromRef<Pages> for Arc<Sessions> {
         Arc::clone(&pages.api.node.sessions)
     }
 }
+
 /// Returns the routes of the pages.
 ///
 /// # Errors
@@ -81,15 +82,17 @@ pub(super) fn router(api: Api) -> Result<Router, adieu::Error> {
         .layer(read_bodies)
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(from_fn(reject_foreign))
-        .layer(map_response(tell_of_the_body))
+        .layer(map_response(errors_of_bodies_as_json))
         .route("/assets/{version}/{name}", get(asset))
         .with_state(Pages { api, guard, searches: Arc::new(Semaphore::new(account::SEARCHES)) }))
 }
 
-/// Gives the response to a body that is too long or comes too slowly the form of the others.
-async fn tell_of_the_body(response: Response) -> Response {
+/// Answers a body that is too long or too slow with the JSON of [`ApiError`].
+async fn errors_of_bodies_as_json(response: Response) -> Response {
+    if response.headers().contains_key(header::CONTENT_TYPE) {
+        return response;
+    }
     match response.status() {
-        _ if response.headers().contains_key(header::CONTENT_TYPE) => response,
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge.into_response(),
         StatusCode::REQUEST_TIMEOUT => ApiError::RequestTimeout.into_response(),
         _ => response,
@@ -254,6 +257,7 @@ impl Fields {
         Password::typed(self.text("password")?.into()).map_err(|_| ApiError::InvalidCredentials)
     }
 }
+
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;

@@ -34,6 +34,7 @@ use crate::{
     config::MAX_SESSION,
     error::{ApiError, FieldErrors},
     feed::Everywhere,
+    hang_up::for_the_response,
     input::Fields,
     limit::RetryAfter,
     text::TextError,
@@ -321,7 +322,7 @@ pub(super) async fn revoke(
         let Some(lead) = lead else { return };
         wait.grant_cut_off(lead);
         let at_most = feed::preferred_wait(&headers).unwrap_or(Duration::MAX);
-        let _over_or_not_waited_for = timeout(at_most, sessions.wait_past_cut_off(lead)).await;
+        let _over_or_not_waited_for = timeout(at_most, for_the_response(sessions.wait_past_cut_off(lead))).await;
     };
     let (everywhere, ()) = tokio::join!(wait.until_everywhere(&api.node.feed), cut_off_is_over);
     let everywhere = everywhere?;

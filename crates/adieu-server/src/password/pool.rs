@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::hash::{Memory, PasswordHash};
 use crate::{
+    hang_up::for_the_response,
     shares::{Share, Shares},
     text::Password,
 };
@@ -160,7 +161,7 @@ impl Hasher {
             TrySendError::Full(_) => HasherError::Busy,
             TrySendError::Disconnected(_) => HasherError::Failed,
         })?;
-        answer.await.ok().flatten().ok_or(HasherError::Failed)
+        for_the_response(answer).await.ok().flatten().ok_or(HasherError::Failed)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     accounts::{self, Account},
     audit, calendar,
     error::ApiError,
+    hang_up::for_the_response,
     pages::{Confirm, RevocationKind, RevocationRow, RevocationsPage, Section},
 };
 
@@ -48,15 +49,15 @@ impl Chosen {
     async fn read(pages: &Pages, kind: RevocationKind, value: &str, issuer: &str) -> Result<Self, Refusal> {
         let not_a_value = || Refusal::known(ApiError::NotFound, |t| t.console.not_a_value);
         let own = pages.api.node.sessions.issuer();
-        let issuer = match issuer {
-            issuer if issuer.is_empty() || issuer == own.as_str() => None,
-            issuer => {
-                let is_trusted = pages.api.settings.trusted_issuer.iter().any(|trusted| trusted.name == issuer);
-                Some(Issuer::new(issuer).ok().filter(|_| is_trusted && kind.can_be_of_another_issuer()))
-            }
-        };
         let not_of_issuer = || Refusal::known(ApiError::NotFound, |t| t.console.not_of_issuer);
-        let issuer = issuer.map(|issuer| issuer.ok_or_else(not_of_issuer)).transpose()?;
+        let issuer = match issuer {
+            "" => None,
+            name if name == own.as_str() => None,
+            name if kind.can_be_of_another_issuer() && pages.api.settings.trusts(name) => {
+                Some(Issuer::new(name).map_err(|_| not_of_issuer())?)
+            }
+            _ => return Err(not_of_issuer()),
+        };
         let mut account = None;
         let target = match kind {
             RevocationKind::User => {
@@ -341,7 +342,7 @@ pub(super) async fn revoke(
         let (sessions, lead) = pages.api.revoke(vec![item], by, &client).await?;
         if let Some(lead) = lead {
             Wait::new(Some(()), time.clone()).grant_cut_off(lead);
-            pages.api.node.sessions.wait_past_cut_off(lead).await;
+            for_the_response(pages.api.node.sessions.wait_past_cut_off(lead)).await;
         }
         done_everywhere(&pages, time, &mut form, sessions, Section::Revocations.path()).await
     };
