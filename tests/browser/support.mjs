@@ -85,7 +85,7 @@ export async function start(t, settings = {}, users = ['jose']) {
   t.after(async () => {
     for (const browser of browsers) await browser();
   });
-  const node = await Node.start(t, { trusted_proxies: '127.0.0.1/32', ...settings });
+  const node = await Node.start(t, { trusted_proxies: '127.0.0.1/32', registration: 'open', ...settings });
   for (const username of users) {
     const body = JSON.stringify({ username, password: PASSWORD });
     const response = await fetch(`${node.url}/register`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });

@@ -26,7 +26,7 @@ export function temporary(t) {
 export async function placeOf(t, name, change) {
   const audit = join(temporary(t), 'audit');
   const tokens = { token_cookies: 'adieu', websocket_token: 'protocol,query', max_token_bytes: '65536' };
-  const node = await Node.start(t, { trusted_proxies: '127.0.0.1/32', audit_log: audit, ...tokens });
+  const node = await Node.start(t, { trusted_proxies: '127.0.0.1/32', registration: 'open', audit_log: audit, ...tokens });
   const [service, grpc] = [await Service.start(t), await startGrpc(t)];
   const behind = { adieu: node.port, grpc: service.grpcPort, ...(change && { change }) };
   const [{ port }, { port: flaskPort }, full] = await Promise.all([

@@ -110,7 +110,7 @@ pub struct Settings {
     pub data: PathBuf,
 
     /// The file of the high-water mark: it records, outside of the store, the end of the revocation log. With it, the server
-    /// detects a restored backup, and rejects every token from before. Not set: beside the data folder, with its name and `.high-water`, or
+    /// detects a restored backup, and rejects every token from before. Not set: the path of the data folder with `.high-water` appended, or
     /// `high-water` in the folder if no file can be beside it. Exclude it from backups of the store: a mark that is restored
     /// together with the store detects nothing. Each of several servers has its own.
     #[config(env = "ADIEU_HIGH_WATER_FILE", deserialize_with = text)]
@@ -198,7 +198,7 @@ pub struct Settings {
     pub allowed_origins: Vec<AllowedOrigin>,
 
     /// The number of access tokens of each issuer whose verified signature and claims are cached, so that a signature is verified once.
-    /// Revocation is checked on every request. Each cache takes at most 1 KiB a token on average.
+    /// Revocation is checked on every request. Each cache takes at most 2 KiB a token on average.
     #[config(env = "ADIEU_TOKEN_CACHE_ENTRIES", default = "16384", deserialize_with = text)]
     pub token_cache_entries: NonZeroUsize,
 
@@ -265,8 +265,8 @@ pub struct Settings {
     pub follow_key: Option<PathBuf>,
 
     /// Whether strangers may register: "open", "invite" (once with each invitation of an administrator), or "closed" (users are then added
-    /// with `adieu user add`). Not set: "open" while
-    /// `listen` has only Unix sockets and loopback addresses, and "closed" if other machines can reach the server.
+    /// with `adieu user add`). Not set: "open" while `listen` and `console_listen` are only Unix sockets and loopback addresses and there are
+    /// no `trusted_proxies`, and "closed" if other machines can reach the server.
     #[config(env = "ADIEU_REGISTRATION", deserialize_with = text)]
     pub registration: Option<Registration>,
 
@@ -421,7 +421,7 @@ impl Settings {
 
     /// Returns the limits of the cache of the tokens of one issuer.
     pub(crate) const fn token_cache(&self) -> CacheLimits {
-        const BYTES_EACH: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+        const BYTES_EACH: NonZeroUsize = NonZeroUsize::new(2_048).unwrap();
         CacheLimits::new(self.token_cache_entries, self.token_cache_entries.saturating_mul(BYTES_EACH))
     }
 
@@ -434,10 +434,10 @@ impl Settings {
     /// Returns whether strangers may register. Unless the setting says so, they may only if they are on this machine.
     #[must_use]
     pub fn registration(&self) -> Registration {
-        self.registration.unwrap_or(match self.listen.iter().all(ListenAddress::is_local) {
-            true => Registration::Open,
-            false => Registration::Closed,
-        })
+        let console = self.console_listen.map(ListenAddress::Tcp);
+        let is_local =
+            self.listen.iter().chain(&console).all(ListenAddress::is_local) && self.trusted_proxies.is_empty();
+        self.registration.unwrap_or(if is_local { Registration::Open } else { Registration::Closed })
     }
 
     /// Returns the maximum length of the head of a request, in bytes: enough for two of the longest tokens, and for other headers.

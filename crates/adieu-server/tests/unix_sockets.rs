@@ -337,7 +337,11 @@ async fn the_forwarded_address_is_believed_only_if_the_setting_says_so() {
         let (_folder, path) = folder_and_path();
         let audit = path.with_extension("audit");
         let server = Adieu::new(ADIEU).with_unix_socket(&path).with("ADIEU_TRUSTED_PROXIES", trusted);
-        let server = server.with("ADIEU_AUDIT_LOG", audit.display().to_string()).start().await;
+        let server = server
+            .with("ADIEU_REGISTRATION", "open")
+            .with("ADIEU_AUDIT_LOG", audit.display().to_string())
+            .start()
+            .await;
         server.register("jose").await;
         let body = json!({ "username": "jose", "password": test_servers::adieu::ADIEU_PASSWORD }).to_string();
         let headers = "content-type: application/json\r\nx-forwarded-for: 203.0.113.7\r\n";

@@ -33,11 +33,16 @@ impl fmt::Debug for Address {
 /// Returns the URL without the credentials that follow the user's name, and without parameters, since one of them may
 /// be a password.
 fn without_password(url: &str) -> String {
-    let (url, parameters) = url.split_once('?').map_or((url, false), |(before, _)| (before, true));
+    let (url, parameters) = split(url);
     let mut shown = match (url.split_once("://"), url.rfind('@')) {
-        (Some((scheme, _)), Some(at)) => {
-            let start = scheme.len() + "://".len();
-            let (credentials, host) = (url.get(start..at).unwrap_or_default(), url.get(at..).unwrap_or_default());
+        (Some((scheme, rest)), at) if at.is_some() || has_at(parameters) => {
+            let (credentials, host) = match at {
+                Some(at) if !has_at(parameters) => {
+                    let start = scheme.len() + "://".len();
+                    (url.get(start..at).unwrap_or_default(), url.get(at..).unwrap_or_default())
+                }
+                _ => (rest, ""),
+            };
             let (user, password) = match credentials.split_once(':') {
                 Some((user, _)) => (user, ":***"),
                 // In the URL of a website, the user's name may be a token.
@@ -48,18 +53,33 @@ fn without_password(url: &str) -> String {
         }
         _ => url.to_owned(),
     };
-    if parameters {
+    if parameters.is_some() {
         shown.push_str("?…");
     }
     shown
 }
 
+/// Splits a URL before its parameters.
+fn split(url: &str) -> (&str, Option<&str>) {
+    url.split_once('?').map_or((url, None), |(before, parameters)| (before, Some(parameters)))
+}
+
+/// Returns whether what comes after a `?` has an `@`. The `?` may then be in the password, which should have it as `%3F`.
+fn has_at(parameters: Option<&str>) -> bool {
+    parameters.is_some_and(|parameters| parameters.contains('@'))
+}
+
 /// Returns whether a URL has a password, in its credentials or as a parameter.
 pub(super) fn has_password(url: &str) -> bool {
-    let (url, parameters) = url.split_once('?').unwrap_or((url, ""));
-    let credentials = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
-    let in_user = credentials.and_then(|(credentials, _)| credentials.split_once(':'));
-    in_user.is_some_and(|(_, password)| !password.is_empty()) || parameters.to_ascii_lowercase().contains("password=")
+    let (url, parameters) = split(url);
+    let rest = url.split_once("://").map(|(_, rest)| rest);
+    let credentials = match rest.and_then(|rest| rest.rsplit_once('@')) {
+        Some((credentials, _)) => Some(credentials),
+        None => rest.filter(|_| has_at(parameters)),
+    };
+    let in_user = credentials.and_then(|credentials| credentials.split_once(':'));
+    in_user.is_some_and(|(_, password)| !password.is_empty() || has_at(parameters))
+        || parameters.is_some_and(|parameters| parameters.to_ascii_lowercase().contains("password="))
 }
 
 /// Returns the text with every URL in it redacted.
@@ -176,6 +196,13 @@ mod tests {
         for (url, shown) in [
             ("postgres://ana:s3cret@db.example/adieu", "postgres://ana:***@db.example/adieu"),
             ("postgres://ana:s3@cret@db/adieu", "postgres://ana:***@db/adieu"),
+            ("postgres://ana:s3/c#ret@db/adieu", "postgres://ana:***@db/adieu"),
+            ("postgres://ana:s3c?ret@db/adieu", "postgres://ana:***?…"),
+            ("postgres://ana:s3@c?ret@db/adieu?a=b", "postgres://ana:***?…"),
+            ("postgres://ana:s3cret@db/adieu?options=a@b", "postgres://ana:***?…"),
+            ("postgres://db/adieu?user=ana&password=s@cret", "postgres://db/adieu?…"),
+            ("redis://:s3c?ret@localhost", "redis://:***?…"),
+            ("https://s3c?ret@login.example/keys", "https://***?…"),
             ("postgres://ana@db/adieu?password=s3cret&sslmode=require", "postgres://ana@db/adieu?…"),
             ("redis://:s3cret@[::1]:6379/0", "redis://:***@[::1]:6379/0"),
             ("redis://localhost", "redis://localhost"),
@@ -220,6 +247,8 @@ mod tests {
             ("postgres://ana:s3cret@db/adieu", true),
             ("postgres://ana@db/adieu?password=s3cret", true),
             ("postgres://ana@db/adieu?sslmode=require&sslpassword=s3cret", true),
+            ("postgres://ana:s3c?ret@db/adieu", true),
+            ("postgres://ana:?s3cret@db/adieu", true),
             ("postgres://ana@db/adieu", false),
             ("postgres://ana:@db:5432/adieu", false),
             ("postgres://db:5432/adieu", false),

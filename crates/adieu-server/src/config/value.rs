@@ -224,12 +224,14 @@ pub(super) fn written(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
+const LONGEST_RATE: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// A rate limit: `burst` at once, which become available again evenly over `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// How many at once; at least 1.
     pub burst: u32,
-    /// The time in which all of them become available again; at least 1 second.
+    /// The time in which all of them become available again; from a second to a year.
     pub per: Duration,
 }
 
@@ -253,7 +255,7 @@ impl Value for Rate {
     fn read(text: &str) -> Option<Self> {
         let (burst, per) = text.split_once(" per ")?;
         let rate = Self { burst: burst.trim().parse().ok()?, per: Duration::read(per.trim())? };
-        (rate.burst > 0 && rate.per >= Duration::from_secs(1)).then_some(rate)
+        (rate.burst > 0 && (Duration::from_secs(1)..=LONGEST_RATE).contains(&rate.per)).then_some(rate)
     }
 }
 

@@ -44,7 +44,8 @@ async fn an_address_can_not_register_without_end() {
 /// A guesser at one address, and many guessers at many addresses.
 #[tokio::test]
 async fn strangers_lock_nobody_out_not_even_after_a_restart() {
-    let settings = [("trusted_proxies", "127.0.0.1/32"), ("login_attempts_per_account", "3 per 1h")];
+    let settings =
+        [("trusted_proxies", "127.0.0.1/32"), ("registration", "open"), ("login_attempts_per_account", "3 per 1h")];
     let app = TestApp::with(&settings).await.with_user("jose").await;
     let log_in = async |app: &TestApp, from: &str, password: &str| {
         let call = app.post("/login").header("x-forwarded-for", from).json(credentials("jose", password));

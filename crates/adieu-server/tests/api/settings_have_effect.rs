@@ -122,6 +122,9 @@ async fn registration_is_open_by_default_only_on_this_machine() {
         ("[::]:0", None, 403),
         ("192.0.2.1:0", None, 403),
         ("127.0.0.1:0,0.0.0.0:0", None, 403),
+        ("127.0.0.1:0", Some(("console_listen", "192.0.2.1:0")), 403),
+        ("127.0.0.1:0", Some(("console_listen", "127.0.0.1:0")), 201),
+        ("127.0.0.1:0", Some(("trusted_proxies", "127.0.0.1/32")), 403),
         ("0.0.0.0:0", Some(("registration", "open")), 201),
         ("127.0.0.1:0", Some(("registration", "closed")), 403),
     ] {
@@ -194,7 +197,8 @@ async fn max_body_bytes() {
 #[tokio::test]
 async fn trusted_proxies() {
     for (trusted, expected) in [("", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.7")] {
-        let app = TestApp::with(&[("trusted_proxies", trusted)]).await.with_user("jose").await;
+        let settings = [("trusted_proxies", trusted), ("registration", "open")];
+        let app = TestApp::with(&settings).await.with_user("jose").await;
         let log_in = app.post("/login").header("x-forwarded-for", "203.0.113.7").json(credentials("jose", PASSWORD));
         let tokens = log_in.send().await.tokens();
         let list = app.get("/sessions").token(&tokens.access).send().await.json();
