@@ -50,7 +50,7 @@ export class KeyFollower {
 
   /**
    * @param {string | URL} url
-   * @param {import('./keys.js').Algorithm | undefined} rsa the algorithm of RSA keys that name none
+   * @param {import('./keys.js').Algorithm} rsa the algorithm of RSA keys that name none
    * @param {(event: import('./events.js').Event) => void} emit
    * @param {() => void} onChange called after `current` has changed
    * @param {import('./certificates.js').Files} [files]

@@ -134,7 +134,7 @@ export class KeySet {
    * Returns the keys of an issuer's document (RFC 7517 section 5). A key that is not a public key for signatures with a known algorithm is
    * left out, and so is a second key with the same id. Throws if this is no such document.
    * @param {Buffer} document
-   * @param {Algorithm} [rsa] the algorithm of RSA keys that name none
+   * @param {Algorithm} rsa the algorithm of RSA keys that name none
    */
   static parse(document, rsa) {
     const { keys } = JSON.parse(document.toString());
@@ -176,7 +176,7 @@ export function fixedKey(key, algorithm) {
 
 /**
  * @param {unknown} jwk
- * @param {Algorithm | undefined} rsa
+ * @param {Algorithm} rsa
  * @returns {VerifyingKey | undefined}
  */
 function fromJwk(jwk, rsa) {

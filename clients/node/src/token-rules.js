@@ -40,19 +40,24 @@ const MAX_LEEWAY = 60;
 export class Rules {
   #issuer;
   #leeway;
+  #maxLifetime;
   #accepted;
   #subjectClaim;
 
   /**
    * @param {string} issuer
    * @param {number} leeway
+   * @param {number | undefined} maxLifetime
    * @param {'rfc9068' | 'plain' | Accepted} profile
    * @param {string} subjectClaim
    */
-  constructor(issuer, leeway, profile, subjectClaim) {
+  constructor(issuer, leeway, maxLifetime, profile, subjectClaim) {
     if (typeof issuer !== 'string' || issuer === '') throw new UsageError('issuer: must be a text');
     if (typeof leeway !== 'number' || !(leeway >= 0 && leeway <= MAX_LEEWAY)) {
       throw new UsageError(`leeway: must be between 0 and ${MAX_LEEWAY} seconds`);
+    }
+    if (maxLifetime !== undefined && !(Number.isFinite(maxLifetime) && maxLifetime > 0)) {
+      throw new UsageError('maxLifetime: must be a positive number of seconds');
     }
     const accepted = typeof profile === 'object' ? profile : Object.hasOwn(PROFILES, profile) && PROFILES[profile];
     if (!accepted) throw new UsageError('profile: must be "rfc9068", "plain" or an object with the exceptions');
@@ -61,6 +66,7 @@ export class Rules {
     }
     this.#issuer = issuer;
     this.#leeway = leeway;
+    this.#maxLifetime = Math.ceil(maxLifetime ?? Infinity);
     this.#subjectClaim = subjectClaim;
     this.#accepted = { ...accepted, genericType: accepted.genericType || accepted.missingType };
   }
@@ -110,6 +116,7 @@ export class Rules {
       throw new InvalidClaimsError('the token is not meant for this audience');
     }
     const now = Math.floor(Date.now() / 1000);
+    if (claims.exp > (claims.iat ?? now) + this.#maxLifetime) throw new InvalidClaimsError('the token lives too long');
     if (begins > now + Math.max(this.#leeway, SKEW)) throw new TokenError('token_not_yet_valid', 'the token is not valid yet');
     // A token expires at `exp`, not after it (RFC 7519 section 4.1.4).
     if (now >= claims.exp + this.#leeway) throw new TokenError('token_expired', 'the token has expired');

@@ -15,12 +15,14 @@ import { VerifiedTokens } from './verified-tokens.js';
  * @property {string} issuer the issuer that tokens must name
  * @property {readonly string[]} [audience] a token must be for one of these; without them, a token for an audience is rejected
  * @property {number} [leeway] the accepted difference between the issuer's clock and this one in seconds, at most 60; 0 by default
+ * @property {number} [maxLifetime] how many seconds a token may live; one that lives longer is rejected. Set it to the `max_lifetime` of the
+ *   issuer at the node, which keeps revocations for that long
  * @property {'rfc9068' | 'plain' | import('./token-rules.js').Accepted} [profile] `rfc9068`, the default, requires `iss`, `sub`, `jti`, and a
  *   header `typ` of `at+jwt` or `rt+jwt`. `plain` accepts tokens as jsonwebtoken, fast-jwt and Flask-JWT-Extended make them, without `iss`,
  *   `jti` or a kind; use it only if the key signs tokens of this issuer alone
  * @property {string | Uint8Array | import('node:crypto').KeyObject} [key] a fixed key: a secret, a public key in PEM form, or a `KeyObject`. A
  *   token may name a public key by its thumbprint (RFC 7638), as `kid`. With any other `kid`, it is rejected: it needs `keysUrl`
- * @property {string} [algorithm] that of the key; without a key, that of RSA keys that name none
+ * @property {string} [algorithm] that of the key; without a key, that of RSA keys that name none, by default RS256
  * @property {string | URL} [keysUrl] where the keys are published; by default, those of the node. A key is used with its own algorithm
  *   only, and a secret is never accepted from a URL
  * @property {{ tokens?: number, bytes?: number }} [cache] remembers verified tokens, so that a signature is verified once: at most 16,384
@@ -58,7 +60,7 @@ export class Verifier {
 
   /** @param {VerifierOptions | SharedVerifierOptions} options */
   constructor(options) {
-    const { issuer, audience = [], leeway = 0, profile = 'rfc9068', key, algorithm, keysUrl, cache, ...others } = options;
+    const { issuer, audience = [], leeway = 0, maxLifetime, profile = 'rfc9068', key, algorithm, keysUrl, cache, ...others } = options;
     this.#audience = checkedNames(audience);
     this.#remembered = cache && new VerifiedTokens(cache);
     if (key !== undefined && keysUrl !== undefined) throw new UsageError('keysUrl: is not needed with a key');
@@ -68,12 +70,12 @@ export class Verifier {
     this.#owns = shared === undefined;
     this.blocklist = shared ?? new Blocklist({ issuer, .../** @type {import('./blocklist.js').Options} */ (others) });
     try {
-      this.#rules = new Rules(issuer, leeway, profile, this.blocklist.subjectClaim);
+      this.#rules = new Rules(issuer, leeway, maxLifetime, profile, this.blocklist.subjectClaim);
       this.#keys = fixed
         ? { current: fixed, missed() {}, async ready() {}, close() {} }
         : new KeyFollower(
             keysUrl ?? `${this.blocklist.url}.well-known/jwks.json`,
-            isAlgorithm(algorithm) ? algorithm : undefined,
+            isAlgorithm(algorithm) ? algorithm : 'RS256',
             emitter(others.onEvent),
             () => this.#forgetKeys(),
             keysUrl === undefined ? this.blocklist.files : {},

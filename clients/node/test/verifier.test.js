@@ -119,6 +119,27 @@ test('the leeway is the accepted difference between the clocks', async (t) => {
   assert.throws(() => new Verifier({ blocklist, ...SHOP, leeway: 61 }), { code: 'ADIEU_USAGE' });
 });
 
+test('a token that lives too long is rejected', async (t) => {
+  const { verifier, blocklist } = await make(t, { ...SHOP, maxLifetime: 600, cache: {} });
+  const now = Math.floor(Date.now() / 1000);
+  for (const [times, code] of /** @type {[Record<string, unknown>, string | undefined][]} */ ([
+    [{ iat: now - 500, exp: now + 100 }, undefined],
+    [{ iat: now - 500, exp: now + 101 }, 'invalid_token'],
+    [{ iat: now - 500.9, exp: now + 100 }, 'invalid_token'],
+    // What is wrong for ever comes before what time changes.
+    [{ iat: now + 100, exp: now + 701 }, 'invalid_token'],
+    [{ iat: now + 100, exp: now + 700 }, 'token_not_yet_valid'],
+    [{ iat: undefined, exp: now + 500 }, undefined],
+    [{ iat: undefined, exp: now + 700 }, 'invalid_token'],
+  ])) {
+    const signed = token(hmac(), ACCESS, claims(times));
+    if (code === undefined) verifier.verify(signed);
+    else assert.throws(() => verifier.verify(signed), code === 'invalid_token' ? InvalidClaimsError : rejectedAs(code), JSON.stringify(times));
+  }
+  // Without a limit, any.
+  new Verifier({ blocklist, ...SHOP }).verify(token(hmac(), ACCESS, claims({ iat: now, exp: now + 1e9 })));
+});
+
 test('a token without iss and jti can be revoked', async (t) => {
   const { verifier } = await make(t, { ...SHOP, profile: 'plain' });
   const sign = () => token(hmac(), {}, claims({ iss: undefined, jti: undefined, nonce: Math.random() }));
@@ -142,7 +163,7 @@ test('an application can test without a server, with a key of its own', async (t
 
 test('nothing is accepted when the state is stale, remembered or not', async (t) => {
   const node = await Node.start(t);
-  const { blocklist, proxy } = await follow(t, node, { issuer: 'shop', maxStaleness: 500 });
+  const { blocklist, proxy } = await follow(t, node, { issuer: 'shop', maxStaleness: 2_000 });
   const verifier = new Verifier({ blocklist, ...SHOP, cache: {} });
   const good = token(hmac(), ACCESS, claims());
   verifier.verify(good);
@@ -198,6 +219,9 @@ test('settings that cannot be are an error when the verifier is made', async (t)
     { audience: [7] },
     { leeway: -1 },
     { leeway: NaN },
+    { maxLifetime: 0 },
+    { maxLifetime: Infinity },
+    { maxLifetime: '600' },
     { leeway: '1' },
     { profile: 'any' },
     { profile: 'toString' },

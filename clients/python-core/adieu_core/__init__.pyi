@@ -73,6 +73,7 @@ class Verifier:
         looks_again: Callable[[], bool],
         audience: Sequence[str],
         leeway: float,
+        max_lifetime: float | None,
         lenient: bool,
         key: bytes | None,
         algorithm: str | None,

@@ -1,8 +1,11 @@
 //! Verifies tokens: signature and claims, then revocation, then staleness.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use adieu::{
@@ -166,7 +169,7 @@ fn facts<'a>(claims: &'a ParsedClaims<'_>) -> Facts<'a> {
 impl Verifier {
     /// Creates a verifier of the tokens of `issuer`, with a fixed key or with the keys at a URL, by default the node's.
     #[new]
-    #[pyo3(signature = (core, issuer, *, looks_again, audience, leeway, lenient, key, algorithm, keys_url, subject_claim))]
+    #[pyo3(signature = (core, issuer, *, looks_again, audience, leeway, max_lifetime, lenient, key, algorithm, keys_url, subject_claim))]
     #[expect(clippy::too_many_arguments, reason = "they have names, and one caller")]
     fn new(
         core: Py<Core>,
@@ -174,6 +177,7 @@ impl Verifier {
         looks_again: Py<PyAny>,
         audience: Vec<String>,
         leeway: f64,
+        max_lifetime: Option<f64>,
         lenient: bool,
         key: Option<Vec<u8>>,
         algorithm: Option<&str>,
@@ -182,9 +186,13 @@ impl Verifier {
     ) -> PyResult<Self> {
         let invalid = |error: String| PyValueError::new_err(format!("this setting must be another: {error}"));
         let issuer = Issuer::new(issuer).map_err(|error| invalid(format!("issuer: {error}")))?;
-        let leeway =
-            std::time::Duration::try_from_secs_f64(leeway).map_err(|error| invalid(format!("leeway: {error}")))?;
-        let mut rules = Rules::new(issuer).with_leeway(leeway).map_err(|error| refused(&error))?;
+        let duration = |name: &str, seconds: f64| {
+            Duration::try_from_secs_f64(seconds).map_err(|error| invalid(format!("{name}: {error}")))
+        };
+        let mut rules = Rules::new(issuer).with_leeway(duration("leeway", leeway)?).map_err(|error| refused(&error))?;
+        if let Some(max_lifetime) = max_lifetime {
+            rules = rules.with_max_lifetime(duration("max_lifetime", max_lifetime)?);
+        }
         for audience in audience {
             rules = rules.with_audience(audience);
         }

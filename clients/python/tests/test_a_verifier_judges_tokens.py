@@ -160,8 +160,33 @@ def test_a_renamed_node_is_one_issuer_to_a_verifier(
     assert code_of(verify, after) == "token_revoked"
 
 
+def test_a_token_that_lives_too_long_is_refused(
+    shared_server: Server, shared_client: Credentials, verifier: Make
+) -> None:
+    options = {"issuer": "shop", "key": KEY, "algorithm": "HS256"}
+    verify = verifier(shared_server.url, shared_client, **options, max_lifetime=600)
+    now = int(time.time())
+    for times, code in (
+        ({"iat": now - 500, "exp": now + 100}, None),
+        ({"iat": now - 500, "exp": now + 101}, "invalid_token"),
+        ({"iat": now - 500.9, "exp": now + 100}, "invalid_token"),
+        # What is wrong for ever comes before what time changes.
+        ({"iat": now + 100, "exp": now + 701}, "invalid_token"),
+        ({"iat": now + 100, "exp": now + 700}, "token_not_yet_valid"),
+        ({"iat": None, "exp": now + 500}, None),
+        ({"iat": None, "exp": now + 700}, "invalid_token"),
+    ):
+        token = a_token(**times)
+        if code is None:
+            verify.verify(token)
+        else:
+            assert code_of(verify, token) == code, times
+    # Without a limit, any.
+    verifier(shared_server.url, shared_client, **options).verify(a_token(iat=now, exp=now + 10**9))
+
+
 def test_nothing_is_accepted_when_stale(client: Credentials, proxy: Proxy, verifier: Make) -> None:
-    verify = verifier(proxy.url, client, issuer="shop", key=KEY, algorithm="HS256", max_staleness=0.5)
+    verify = verifier(proxy.url, client, issuer="shop", key=KEY, algorithm="HS256", max_staleness=2)
     token = a_token()
     verify.verify(token)
     proxy.cut()
@@ -319,6 +344,8 @@ def test_the_claim_that_names_the_user_can_be_another(
         {"key": KEY, "algorithm": "none"},
         {"key": "-----BEGIN PUBLIC KEY-----\n" + KEY, "algorithm": "HS256"},
         {"leeway": 61},
+        {"max_lifetime": 0},
+        {"max_lifetime": float("inf")},
         {"profile": "any"},
         {"keys_url": "ftp://host"},
     ],

@@ -200,7 +200,7 @@ def test_a_callback_comes_when_a_token_is_revoked(
 
 
 def test_callbacks_tell_when_it_becomes_stale_and_fresh(client: Credentials, proxy: Proxy, follow: Follow) -> None:
-    here = follow(proxy.url, client, max_staleness=0.5)
+    here = follow(proxy.url, client, max_staleness=2)
     stale, fresh = threading.Event(), threading.Event()
     here.on_stale(stale.set)
     here.on_fresh(fresh.set)

@@ -35,7 +35,7 @@ def follow_from_django(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     """Makes the project follow the node at a URL."""
 
     def configure(url: str, client: Credentials) -> None:
-        options = {"url": url, "client_id": client.name, "secret": client.secret, "timeout": TEST_TIMEOUT}
+        options = {"skew": 3, "url": url, "client_id": client.name, "secret": client.secret, "timeout": TEST_TIMEOUT}
         monkeypatch.setattr(settings, "ADIEU", options)
         blocklist.cache_clear()
         request.addfinalizer(blocklist.cache_clear)
@@ -173,7 +173,8 @@ def test_a_token_from_the_future_is_refused(
     follow_from_django(shared_server.url, shared_client)
     monkeypatch.setattr(state, "token_backend", TokenBackend("HS256", settings.SECRET_KEY, leeway=7200))
     client, anybody = APIClient(), APIClient()
-    for ahead, is_good in ((1, True), (3600, False)):
+    for ahead, skew, is_good in ((1, 3, True), (3600, 3, False), (3600, 4000, True)):
+        settings.ADIEU["skew"] = skew
         access, refresh, sliding = (
             kind.for_user(User.objects.get()) for kind in (AccessToken, RefreshToken, SlidingToken)
         )

@@ -200,9 +200,9 @@ def test_an_application_factory_initialises_the_extension(
     shared_server: Server, shared_client: Credentials, request: pytest.FixtureRequest, issuer: str | None
 ) -> None:
     extension, manager, app = Adieu(), JWTManager(), Flask(__name__)
-    options = {"start_timeout": TEST_TIMEOUT, "timeout": TEST_TIMEOUT}
+    options = {"start_timeout": TEST_TIMEOUT, "timeout": TEST_TIMEOUT, "skew": 60}
     app.config.update(JWT_SECRET_KEY=KEY, ADIEU_URL=shared_server.url, ADIEU_CLIENT=shared_client.name)
-    app.config.update(ADIEU_SECRET=shared_client.secret, ADIEU_OPTIONS=options)
+    app.config.update(ADIEU_SECRET=shared_client.secret, ADIEU_OPTIONS=options, JWT_DECODE_LEEWAY=7200)
     app.config.update(JWT_DECODE_ISSUER=issuer)
     with pytest.raises(RuntimeError, match="JWTManager"):
         extension.init_app(app)
@@ -223,3 +223,6 @@ def test_an_application_factory_initialises_the_extension(
     with app.app_context():
         extension.blocklist.revoke_subject(user)
     assert client.post("/logout", headers=bearer(another)).status_code == 401
+    for ahead, status in ((30, 200), (600, 422)):
+        early = a_token(type="access", iss=issuer, sub=new_id(), iat=now + ahead)
+        assert client.post("/logout", headers=bearer(early)).status_code == status

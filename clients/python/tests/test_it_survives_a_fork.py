@@ -25,6 +25,10 @@ Follow = Callable[..., Blocklist]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 
+PATIENT = {"start_timeout": TEST_TIMEOUT, "stale_timeout": TEST_TIMEOUT}
+"""A loaded machine may give a child its first news late, or nothing for a while."""
+
+
 def in_a_child(work: Callable[[], Any]) -> Any:
     """Runs the function in a forked child; returns its result."""
     reading, writing = os.pipe()
@@ -57,9 +61,7 @@ def native_threads() -> list[str]:
 
 
 def test_a_child_follows_by_itself(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
-    # A loaded machine may give the child its first news late, or nothing for a while.
-    patient = {"start_timeout": TEST_TIMEOUT, "stale_timeout": TEST_TIMEOUT}
-    blocklist = follow(shared_server.url, shared_client, **patient)
+    blocklist = follow(shared_server.url, shared_client, **PATIENT)
     known, in_child, in_parent = new_id(), new_id(), new_id()
     blocklist.add(known)
 
@@ -85,7 +87,7 @@ def test_a_child_has_a_follower_of_its_own(shared_server: Server, shared_client:
 def test_a_child_speaks_on_connections_of_its_own(
     shared_server: Server, shared_client: Credentials, follow: Follow
 ) -> None:
-    blocklist = follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT)
+    blocklist = follow(shared_server.url, shared_client, **PATIENT)
 
     def ports() -> set[int]:
         blocklist.add(new_id())
@@ -131,7 +133,7 @@ def test_a_child_that_prefers_to_accept_knows_what_its_parent_knew(
 def test_a_fork_in_the_middle_of_a_page_leaves_no_lock_behind(
     shared_server: Server, shared_client: Credentials, follow: Follow
 ) -> None:
-    blocklist = follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT)
+    blocklist = follow(shared_server.url, shared_client, **PATIENT)
     stop = threading.Event()
 
     def keep_adding() -> None:
@@ -159,7 +161,7 @@ def test_a_fork_needs_no_certificate_file(
 ) -> None:
     roots = a_certificate(tmp_path)
     blocklists = [
-        follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT, **options)
+        follow(shared_server.url, shared_client, **PATIENT, **options)
         for options in ({"ca_file": roots}, {})
     ]
     roots.unlink()
@@ -179,7 +181,7 @@ def test_a_fork_needs_no_certificate_file(
 def test_what_can_not_start_after_a_fork_starts_later(
     shared_server: Server, shared_client: Credentials, follow: Follow
 ) -> None:
-    blocklists = [follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT) for _ in range(2)]
+    blocklists = [follow(shared_server.url, shared_client, **PATIENT) for _ in range(2)]
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def child() -> list[bool]:
@@ -230,7 +232,7 @@ def test_a_process_that_forks_all_the_time_stays_fresh(follow: Follow) -> None:
 
 
 def test_grandchildren_too(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
-    blocklist = follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT)
+    blocklist = follow(shared_server.url, shared_client, **PATIENT)
     jti = new_id()
 
     def grandchild() -> bool:

@@ -90,7 +90,7 @@ impl KeySource {
         Ok(Self { url, discovered: Some(issuer), rsa: None, transport: None })
     }
 
-    /// Sets the algorithm of RSA keys that name none: RS256, for most issuers that omit it. Otherwise such keys are not used.
+    /// Sets the algorithm of RSA keys that name none. By default, it is the only one that the metadata lists, or RS256.
     #[must_use]
     pub fn with_rsa_algorithm(self, algorithm: Algorithm) -> Self {
         Self { rsa: Some(algorithm), ..self }
@@ -218,7 +218,7 @@ struct Following {
     transport: Arc<dyn Transport>,
     missed: Arc<Notify>,
     /// What was read last: where, with which algorithm for RSA keys that name none, and its `ETag`.
-    read: Option<(Url, Option<Algorithm>, HeaderValue)>,
+    read: Option<(Url, Algorithm, HeaderValue)>,
 }
 
 impl Following {
@@ -264,7 +264,7 @@ impl Following {
     /// Reads the keys once, and returns how long they are valid.
     async fn fetch(&mut self) -> Result<Duration, Error> {
         let published = match &self.discovered {
-            None => Published { keys: self.url.clone(), rsa: None },
+            None => Published { keys: self.url.clone(), rsa: Algorithm::RS256 },
             Some(issuer) => discover(&*self.transport, issuer.as_str()).await?,
         };
         let mut request = Request::builder()
@@ -272,7 +272,7 @@ impl Following {
             .header(header::ACCEPT, "application/jwk-set+json, application/json")
             .body(Vec::new())
             .map_err(|error| Error::setting("url", error.to_string()))?;
-        let rsa = self.rsa.or(published.rsa);
+        let rsa = self.rsa.unwrap_or(published.rsa);
         // "Not modified" is about the same document, read in the same way.
         let etag = self.read.as_ref().filter(|(keys, read_with, _)| *keys == published.keys && *read_with == rsa);
         let is_conditional = etag.is_some();
@@ -283,7 +283,7 @@ impl Following {
         match answer.status() {
             StatusCode::NOT_MODIFIED if is_conditional => {}
             StatusCode::OK => {
-                let keys: KeySet = Jwks::key_set(answer.body(), rsa)?;
+                let keys: KeySet = Jwks::key_set(answer.body(), Some(rsa))?;
                 self.decoder.replace_keys(keys.notifying(Arc::clone(&self.missed)));
                 self.read = answer.headers().get(header::ETAG).cloned().map(|etag| (published.keys, rsa, etag));
             }

@@ -344,42 +344,49 @@ fn an_rsa_key_needs_an_algorithm() {
     assert_eq!(names(&document, Some(Algorithm::HS256)), 1);
 }
 
-/// A provider whose metadata the test changes, and whose keys always have the same `ETag`.
+/// A provider whose metadata the test changes. Its keys always have the same `ETag`, and the place where they were read as their id.
 #[derive(Debug)]
-struct Provider(Mutex<(String, Vec<&'static str>)>, Vec<u8>);
+struct Provider(Mutex<(&'static str, &'static str)>);
 
 #[async_trait]
 impl Transport for Provider {
     async fn send(&self, request: Request<Vec<u8>>, _: usize) -> Result<Response<Vec<u8>>, Error> {
-        let (keys, algorithms) = &*self.0.lock().unwrap();
+        let (keys, algorithm) = *self.0.lock().unwrap();
         if request.uri().path() == "/.well-known/openid-configuration" {
             let metadata = json!({
-                "issuer": "https://auth.example", "jwks_uri": keys, "id_token_signing_alg_values_supported": algorithms
+                "issuer": "https://auth.example", "jwks_uri": keys, "id_token_signing_alg_values_supported": [algorithm]
             });
             return Ok(Response::new(serde_json::to_vec(&metadata).unwrap()));
         }
         let response = Response::builder().header(header::ETAG, "\"1\"");
         match request.headers().contains_key(header::IF_NONE_MATCH) {
             true => Ok(response.status(304).body(Vec::new()).unwrap()),
-            false => Ok(response.body(if request.uri() == keys.as_str() { self.1.clone() } else { vec![] }).unwrap()),
+            false => {
+                let rsa = json!({"kty": "RSA", "n": RSA_MODULUS, "e": "AQAB", "kid": request.uri().path()});
+                Ok(response.body(serde_json::to_vec(&json!({ "keys": [rsa] })).unwrap()).unwrap())
+            }
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_unchanged_is_the_document_at_the_same_place_read_in_the_same_way() {
-    let rsa = json!({"kty": "RSA", "n": RSA_MODULUS, "e": "AQAB", "kid": "1"});
-    let document = serde_json::to_vec(&json!({ "keys": [rsa] })).unwrap();
-    let metadata = Mutex::new(("https://auth.example/jwks.json".to_owned(), vec!["ES256"]));
-    let provider = Arc::new(Provider(metadata, document));
+    let provider = Arc::new(Provider(Mutex::new(("https://auth.example/one", "PS256"))));
     let decoder = Arc::new(Decoder::new(Rules::new(issuer()), KeySet::pending()));
     let source = KeySource::discover(issuer()).unwrap().with_transport(provider.clone());
     let follower = KeyFollower::start(Arc::clone(&decoder), source).unwrap();
     follower.ready().await;
-    assert_eq!(decoder.keys().iter().count(), 0, "no algorithm is known");
-    provider.0.lock().unwrap().1 = vec!["RS256"];
-    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
-    assert_eq!(decoder.keys().iter().count(), 1);
+    for (keys, algorithm, read) in [
+        ("https://auth.example/one", "PS256", (Algorithm::PS256, "/one")),
+        ("https://auth.example/one", "RS256", (Algorithm::RS256, "/one")),
+        ("https://auth.example/other", "RS256", (Algorithm::RS256, "/other")),
+    ] {
+        *provider.0.lock().unwrap() = (keys, algorithm);
+        tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+        let known = decoder.keys();
+        let known = known.iter().map(|key| (key.algorithm(), key.key_id().unwrap().as_str().to_owned()));
+        assert_eq!(known.collect::<Vec<_>>(), [(read.0, read.1.to_owned())]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -193,19 +193,18 @@ fn trust(issuer: &TrustedIssuer, settings: &Settings, known: Option<&Trust>) -> 
     let decoder = |keys: Arc<KeySet>| {
         anyhow::Ok(Arc::new(Decoder::new(rules(issuer, settings)?, keys).with_cache(settings.token_cache())))
     };
-    let source = || match (&issuer.jwks_url, &issuer.discovery) {
-        (Some(url), _) => {
-            let source = KeySource::new(url).with_context(|| format!("jwks_url {url:?}"))?;
-            anyhow::Ok(Some(source.with_rsa_algorithm(issuer.algorithm.unwrap_or(Algorithm::RS256))))
-        }
-        (None, Some(url)) => {
-            let source = KeySource::discover(Issuer::new(url)?).with_context(|| format!("discovery {url:?}"))?;
-            Ok(Some(match issuer.algorithm {
-                Some(algorithm) => source.with_rsa_algorithm(algorithm),
-                None => source,
-            }))
-        }
-        (None, None) => Ok(None),
+    let source = || {
+        let source = match (&issuer.jwks_url, &issuer.discovery) {
+            (Some(url), _) => KeySource::new(url).with_context(|| format!("jwks_url {url:?}"))?,
+            (None, Some(url)) => {
+                KeySource::discover(Issuer::new(url)?).with_context(|| format!("discovery {url:?}"))?
+            }
+            (None, None) => return anyhow::Ok(None),
+        };
+        Ok(Some(match issuer.algorithm {
+            Some(algorithm) => source.with_rsa_algorithm(algorithm),
+            None => source,
+        }))
     };
     let trust = || match source()? {
         None => anyhow::Ok((decoder(key(issuer)?.into())?, None)),

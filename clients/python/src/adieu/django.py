@@ -8,7 +8,8 @@ In the settings of the project::
     REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["adieu.django.JWTAuthentication"]}
     SIMPLE_JWT = {**SERIALIZERS, "ROTATE_REFRESH_TOKENS": True, "BLACKLIST_AFTER_ROTATION": True}
 
-``ADIEU`` accepts every argument of `adieu.Blocklist`; `issuer` is by default simplejwt's ``ISSUER``. A view logs its
+``ADIEU`` accepts every argument of `adieu.Blocklist`; `issuer` is by default simplejwt's ``ISSUER``. It also accepts
+`skew`: how many seconds ``iat`` may be ahead, at most the issuer's ``clock_skew`` at the node. A view logs its
 caller out with ``blocklist().revoke(request.auth.payload)``, which ends both tokens of the pair and all tokens
 refreshed from them, by their common ``sid``. A project fails at start with a view of simplejwt that does not check, or
 with such a class in ``DEFAULT_AUTHENTICATION_CLASSES``. The classes that single views name are not examined.
@@ -31,7 +32,7 @@ from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.settings import api_settings
 
 from adieu import drf, errors, kind
-from adieu.acceptance import is_acceptable
+from adieu.acceptance import SKEW, is_acceptable
 from adieu.index import token_id_of
 from adieu.simplejwt import SERIALIZERS
 
@@ -69,7 +70,9 @@ def blocklist() -> Blocklist:
         "subject_claim": api_settings.USER_ID_CLAIM,
         "lifetime": max(lifetimes).total_seconds(),
     }
-    return Blocklist(**{**options, **settings.ADIEU})
+    options.update(settings.ADIEU)
+    options.pop("skew", None)
+    return Blocklist(**options)
 
 
 def readiness(_: Any = None) -> JsonResponse:
@@ -205,7 +208,7 @@ def _require_good(token: Any, types: tuple[str, ...] | None) -> None:
     """Raises a `TokenError` unless a verified token is acceptable (see `is_acceptable`), and not revoked."""
     try:
         header = kind.header_of(token.token)
-        if not is_acceptable(types, header, token.payload):
+        if not is_acceptable(types, header, token.payload, settings.ADIEU.get("skew", SKEW)):
             raise TokenError("Token has wrong type, or is from the future")
         if blocklist().is_revoked(_with_id(token), kid=header.get("kid")):
             raise _RevokedError

@@ -75,7 +75,8 @@ class Adieu:
     """The extension for an application factory: ``adieu = Adieu()``, later ``adieu.init_app(app)``.
 
     The settings are ``ADIEU_URL``, ``ADIEU_CLIENT`` and ``ADIEU_SECRET`` of the application, or of the environment, and
-    ``ADIEU_OPTIONS``, a dictionary of further arguments of `Blocklist`. `issuer` is by default that of the tokens:
+    ``ADIEU_OPTIONS``, a dictionary of further arguments of `Blocklist`, and of `skew` and `types`, which are those of
+    `Blocklist.protect`. `issuer` is by default that of the tokens:
     ``JWT_ENCODE_ISSUER`` or ``JWT_DECODE_ISSUER``.
     """
 
@@ -92,8 +93,10 @@ class Adieu:
         issuers = [app.config["JWT_ENCODE_ISSUER"], app.config["JWT_DECODE_ISSUER"]]
         # A list of accepted issuers does not say whose tokens without ``iss`` are.
         issuer = next((each for each in issuers if isinstance(each, str)), None)
-        blocklist = Blocklist(*place, **{"issuer": issuer, **app.config.get("ADIEU_OPTIONS", {})})
-        blocklist.protect(jwt)
+        options = {"issuer": issuer, **app.config.get("ADIEU_OPTIONS", {})}
+        protection = {name: options.pop(name) for name in ("skew", "types") if name in options}
+        blocklist = Blocklist(*place, **options)
+        blocklist.protect(jwt, **protection)
         app.extensions["adieu"] = blocklist
 
     @property

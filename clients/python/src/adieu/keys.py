@@ -50,7 +50,7 @@ def of_pem(algorithm: str, content: bytes) -> Key:
         raise ValueError(f"key must be a public key for {algorithm}") from error
 
 
-def of_document(content: bytes, rsa: str | None) -> list[Key]:
+def of_document(content: bytes, rsa: str) -> list[Key]:
     """Returns the keys of an issuer's document (RFC 7517 section 5). Raises `ValueError` or `TypeError` if it is none.
 
     A key that is not a public key for signatures with a known algorithm is left out, and so is a second key with the
@@ -71,7 +71,7 @@ def of_document(content: bytes, rsa: str | None) -> list[Key]:
     return list(keys.values())
 
 
-def _of_jwk(jwk: Any, rsa: str | None) -> Key:
+def _of_jwk(jwk: Any, rsa: str) -> Key:
     if not isinstance(jwk, dict) or not _PRIVATE.isdisjoint(jwk):
         raise TypeError("not a public key")
     # A member that is null counts as absent.

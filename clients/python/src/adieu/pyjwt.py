@@ -86,6 +86,7 @@ class Checker:
         issuer: str,
         audience: Sequence[str],
         leeway: float,
+        max_lifetime: float | None,
         lenient: bool,
         key: bytes | None,
         algorithm: str | None,
@@ -99,15 +100,16 @@ class Checker:
         self._issuer = issuer
         self._audience = frozenset(audience)
         self._leeway = leeway
+        self._max_lifetime = math.inf if max_lifetime is None else math.ceil(max_lifetime)
         self._lenient = lenient
         self._subject_claim = blocklist._subject_claim
         self._keys: _Keys | _Fixed
         if key is None:
             # The certificates in the settings of the node are for the node alone.
             self._keys = (
-                _Keys(f"{blocklist.url.rstrip('/')}/.well-known/jwks.json", algorithm, blocklist._node.tls)
+                _Keys(f"{blocklist.url.rstrip('/')}/.well-known/jwks.json", algorithm or "RS256", blocklist._node.tls)
                 if keys_url is None
-                else _Keys(keys_url, algorithm, None)
+                else _Keys(keys_url, algorithm or "RS256", None)
             )
         elif algorithm is None:
             raise ValueError("a key needs its algorithm")
@@ -204,6 +206,8 @@ class Checker:
         if not isinstance(payload.get("fresh", False), bool):
             _seconds("fresh", payload["fresh"])
         now = int(time.time())
+        if times["exp"] > times.get("iat", now) + self._max_lifetime:
+            raise _InvalidError("the token lives too long")
         if max(times.get("iat", 0), times.get("nbf", 0)) > now + max(self._leeway, SKEW):
             raise _InvalidError("the token is not valid yet", "token_not_yet_valid")
         if now >= times["exp"] + self._leeway:
@@ -256,7 +260,7 @@ class _Fixed:
 class _Keys:
     """The keys that an issuer publishes, read by a thread of their own in each process."""
 
-    def __init__(self, url: str, rsa: str | None, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, url: str, rsa: str, tls: ssl.SSLContext | None) -> None:
         parts = urlsplit(url)
         if not names_a_host(parts) or parts.username is not None:
             raise ValueError("keys_url must begin with http:// or https:// and name a host, without credentials")

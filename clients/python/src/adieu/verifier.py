@@ -8,6 +8,7 @@
 
 import base64
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -69,13 +70,15 @@ class Verifier:
     - `issuer` is the issuer that tokens must name, and that of what `blocklist` revokes.
     - `audience`: a token must be for one of these; without them, a token for an audience is rejected.
     - `leeway`: the accepted difference between the issuer's clock and this one in seconds, at most 60.
+    - `max_lifetime`: how many seconds a token may live; one that lives longer is rejected. Set it to the `max_lifetime`
+      of the issuer at the node, which keeps revocations for that long.
     - `profile`: ``"rfc9068"`` requires ``iss``, ``sub``, ``jti``, and a header ``typ`` of ``at+jwt`` or ``rt+jwt``.
       ``"plain"`` accepts tokens as PyJWT, Flask-JWT-Extended and simplejwt make them, without ``iss``, ``jti`` or a
       kind; use it only if the key signs tokens of this issuer alone.
     - `key` and `algorithm`: a fixed key, as a secret or in PEM form. The id of a public key is its thumbprint (RFC
       7638), which a token with ``kid`` must name; a secret has no id. Without a key, the keys at `keys_url` are
-      followed, by default those of the node; `algorithm` is then that of RSA keys that name none. A key is used with
-      its own algorithm only, and a secret is never accepted from a URL.
+      followed, by default those of the node; `algorithm` is then that of RSA keys that name none, by default RS256. A
+      key is used with its own algorithm only, and a secret is never accepted from a URL.
 
     Without the compiled core, PyJWT is needed.
     """
@@ -91,6 +94,7 @@ class Verifier:
         issuer: str,
         audience: Sequence[str] = (),
         leeway: float = 0.0,
+        max_lifetime: float | None = None,
         profile: Literal["rfc9068", "plain"] = "rfc9068",
         key: str | bytes | None = None,
         algorithm: str | None = None,
@@ -104,6 +108,8 @@ class Verifier:
             raise TypeError(f"audience must be a sequence of names, such as ({audience!r},)")
         if not 0 <= leeway <= 60:
             raise ValueError("leeway must be between 0 and 60 seconds")
+        if max_lifetime is not None and not 0 < max_lifetime < math.inf:
+            raise ValueError("max_lifetime must be a positive number of seconds")
         self._owns = blocklist is None
         if blocklist is None:
             blocklist = self.blocklist_class(url, client_id, secret, issuer=issuer, **options)
@@ -111,7 +117,9 @@ class Verifier:
         content = key.encode() if isinstance(key, str) else key
         self._check: Any = None
         try:
-            self._check = self._checker(issuer, audience, leeway, profile == "plain", content, algorithm, keys_url)
+            self._check = self._checker(
+                issuer, audience, leeway, max_lifetime, profile == "plain", content, algorithm, keys_url
+            )
         except BaseException:
             self.close()
             raise
@@ -121,6 +129,7 @@ class Verifier:
         issuer: str,
         audience: Sequence[str],
         leeway: float,
+        max_lifetime: float | None,
         lenient: bool,
         key: bytes | None,
         algorithm: str | None,
@@ -130,7 +139,7 @@ class Verifier:
         if core is None:
             from adieu.pyjwt import Checker
 
-            return Checker(self.blocklist, issuer, audience, leeway, lenient, key, algorithm, keys_url)
+            return Checker(self.blocklist, issuer, audience, leeway, max_lifetime, lenient, key, algorithm, keys_url)
         import adieu_core
 
         return adieu_core.Verifier(
@@ -139,6 +148,7 @@ class Verifier:
             looks_again=self.blocklist._looks_again,
             audience=list(audience),
             leeway=leeway,
+            max_lifetime=max_lifetime,
             lenient=lenient,
             key=key,
             algorithm=algorithm,

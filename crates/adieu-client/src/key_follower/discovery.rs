@@ -13,8 +13,8 @@ use crate::transport::{Transport, parse_url, send_within};
 #[derive(Debug, PartialEq)]
 pub(super) struct Published {
     pub(super) keys: Url,
-    /// The algorithm of RSA keys that name none: the only one that the metadata lists, or RS256 of several.
-    pub(super) rsa: Option<Algorithm>,
+    /// The algorithm of RSA keys that name none: the only one that the metadata lists, or RS256.
+    pub(super) rsa: Algorithm,
 }
 
 /// The members that are read (OpenID Connect Discovery 1.0 §3, RFC 8414 §2).
@@ -70,8 +70,8 @@ fn read(body: &[u8], issuer: &str, url: &Url) -> Result<Published, String> {
     let mut rsa =
         metadata.id_token_signing_alg_values_supported.iter().filter(is_rsa).filter_map(|name| name.parse().ok());
     let rsa = match (rsa.next(), rsa.next()) {
-        (Some(_), Some(_)) => Some(Algorithm::RS256),
-        (only, _) => only,
+        (Some(only), None) => only,
+        _ => Algorithm::RS256,
     };
     Ok(Published { keys, rsa })
 }
@@ -123,9 +123,9 @@ mod tests {
     #[test]
     fn an_rsa_key_without_an_algorithm_has_the_only_one_that_is_listed_or_rs256() {
         let rsa = |algorithms| read_with(ISSUER, "https://login.example/keys", algorithms).unwrap().rsa;
-        assert_eq!(rsa(&["ES256", "PS256", "none"]), Some(Algorithm::PS256));
-        assert_eq!(rsa(&["PS256", "RS256"]), Some(Algorithm::RS256), "which every provider supports (§3)");
-        assert_eq!(rsa(&["HS256"]), None);
+        assert_eq!(rsa(&["ES256", "PS256", "none"]), Algorithm::PS256);
+        assert_eq!(rsa(&["PS256", "RS256"]), Algorithm::RS256, "which every provider supports (§3)");
+        assert_eq!(rsa(&["HS256"]), Algorithm::RS256);
     }
 
     #[test]
