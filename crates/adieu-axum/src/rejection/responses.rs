@@ -135,7 +135,7 @@ impl Words {
             RejectionKind::TwoHeaders => invalid_request!("Send one Authorization header only."),
             RejectionKind::TwoTokens => invalid_request!("Send one token only."),
             RejectionKind::UnknownSessions => invalid_request!("The other sessions of this user are not known here."),
-            RejectionKind::InvalidId => invalid_request!("A name must not be empty, nor longer than 512 bytes."),
+            RejectionKind::InvalidId => invalid_request!("A name is empty, too long, or not one that is possible."),
             RejectionKind::Csrf => Self {
                 status: StatusCode::UNAUTHORIZED,
                 // Not the challenge of a missing token: proxies that drop the body tell the two apart by it.

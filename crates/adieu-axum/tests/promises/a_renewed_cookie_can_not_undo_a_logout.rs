@@ -140,7 +140,11 @@ async fn a_logout_that_races_wins() {
     let app = App::new();
     let router = router(&app, guard(&app));
     let (mut renewed, mut too_late) = (0, 0);
-    for round in 0..300_u32 {
+    for round in 0..30_000_u32 {
+        // On a busy machine, one of the two may come first for a long time.
+        if round >= 300 && renewed > 0 && too_late > 0 {
+            break;
+        }
         let login = Arc::new(send(&router, "POST /login", &[], "").await);
         app.pass(11 * MINUTE);
         let barrier = Arc::new(Barrier::new(2));

@@ -35,7 +35,7 @@ use crate::error::ErrorBody;
         (name = "Administration", description = "For access tokens with the claim `is_admin`."),
         (name = "Service", description = "For clients, which `adieu client add` makes."),
         (name = "Events", description = "For other issuers, whose logouts end sessions here."),
-        (name = "Operation", description = "For the machines around."),
+        (name = "Operation", description = "Health, keys and metadata."),
     ),
     servers((url = "/", description = "This server.")),
     components(schemas(ErrorBody, OAuthErrorBody, PushErrorBody, RefusalBody)),
@@ -272,7 +272,7 @@ answers! {
         "not allowed" => {"code": 403, "message": "This client may not follow.", "status": "Forbidden"},
         "no certificate" => {"code": 403, "message": "A client certificate is required.", "status": "Forbidden"},
     }
-    RegistrationClosed "403" "ErrorBody" "Strangers may not register, or not without an invitation." [] {
+    RegistrationClosed "403" "ErrorBody" "Registration is closed, or needs an invitation." [] {
         "closed" => {"code": 403, "message": "Registration is closed.", "status": "Forbidden"},
         "no valid invitation" => {"code": 403, "message": "Registration needs an invitation that is valid.", "status": "Forbidden"},
     }
@@ -335,14 +335,14 @@ answers! {
     TooManyStreams "429" "ErrorBody" "The user has too many streams." ["Retry-After"] {
         "too many" => {"code": 429, "message": "This user has too many streams of events. Try again later.", "status": "Too Many Requests"},
     }
-    Fault "500" "ErrorBody" "The server has a fault." [] {
+    Fault "500" "ErrorBody" "Internal error; the log has the cause." [] {
         "fault" => {"code": 500, "status": "Internal Server Error"},
     }
     Unavailable "503" "ErrorBody" "Nothing was promised, because the store can't be written just now or takes too long, or it is not known whether the token has been revoked." ["Retry-After"] {
         "store" => {"code": 503, "message": "Temporarily unavailable. Try again.", "status": "Service Unavailable"},
         "not up to date" => {"code": 503, "message": "Whether the token has been revoked is not known just now. Try again.", "status": "Service Unavailable"},
     }
-    NotReady "503" "Readiness" "It can't, and the message says why." ["Retry-After"] {
+    NotReady "503" "Readiness" "The node is not ready; `message` has the reason." ["Retry-After"] {
         "not up to date" => {"code": 503, "message": "The revocations known here are not up to date.", "status": "Service Unavailable", "ready": false, "accounts_available": true, "revocations": {"stale": true, "staleness_ms": 7000, "max_staleness_ms": 2000, "stale_policy": "reject", "entries": 3}},
         "store" => {"code": 503, "message": "The store can't be read and written.", "status": "Service Unavailable", "ready": false, "accounts_available": true, "revocations": {"stale": false, "staleness_ms": 120, "max_staleness_ms": 2000, "stale_policy": "reject", "entries": 3}},
     }

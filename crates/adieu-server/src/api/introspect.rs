@@ -39,7 +39,7 @@ pub(super) struct TokenForm {
     client_secret: Option<String>,
 }
 
-/// Says what a token is worth: whether it is good now, and what it says (RFC 7662).
+/// Returns whether a token is active, and its claims (RFC 7662).
 ///
 /// Asks the same evaluator as every other path. A token that is not good, for whatever reason, is `{"active":false}`, with
 /// nothing more. A refresh token is good when it could be used now; asking does not use it. A client that may `introspect-access` gets

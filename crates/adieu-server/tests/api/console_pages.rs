@@ -397,7 +397,7 @@ async fn a_revocation_is_shown_node_by_node_until_it_holds_everywhere() {
     assert!(shown(&to).await.contains("Confirmed: 2/2"));
 
     // Without the field, the answer comes once it holds everywhere: here, after the silent follower must reject.
-    follow(2_000, &ending.1).await;
+    follow(5_000, &ending.1).await;
     assert_eq!(revoke(&[]).await, "/console/revocations?done=0.0.1.0");
     for at in ["", "x", "a.b", "a.99999999999999999999", "%FF"] {
         assert_eq!(boss.get(&format!("/console/progress?at={at}"), "text/html").await.status(), 404, "{at}");
