@@ -132,6 +132,8 @@ async fn open(data: PathBuf) -> anyhow::Result<(SqlitePool, Node)> {
             .filename(data.join("stores.sqlite"))
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal);
+        // Detects a restored backup; leave this file out of backups.
+        let node = node.with_high_water(data.join("high-water"));
         (SqlitePool::connect_with(options).await?, node.start(Sqlite::open(data.join("adieu.sqlite")).await?).await?)
     };
     migrations().run(&database).await?;
