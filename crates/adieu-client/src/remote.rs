@@ -287,7 +287,8 @@ impl Remote {
     /// Returns a successful response, or the error that an error response stands for.
     fn succeeded(&self, answer: Response<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
         let status = answer.status();
-        if status.is_success() {
+        // Of other successes, such as a part of the content, nothing is known.
+        if status == StatusCode::OK {
             self.outage.ends();
             return Ok(answer);
         }

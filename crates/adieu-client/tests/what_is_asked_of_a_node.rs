@@ -303,6 +303,12 @@ async fn why_a_node_refuses_is_said() {
         refuse(status, body);
         assert_eq!(remote.read(None, Duration::ZERO).await.unwrap_err().to_string(), expected);
     }
+    // Whatever answers so, it is not known to have stored anything.
+    for status in [202, 204, 206] {
+        refuse(status, json!({}));
+        let key = Target::Key { id: KeyId::new("1").unwrap() };
+        assert!(remote.append(vec![revocation("adieu", key)]).await.is_err(), "{status}");
+    }
 }
 
 #[test]

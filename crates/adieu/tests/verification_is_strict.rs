@@ -62,6 +62,24 @@ fn claims_with(from: &str, to: &str) -> String {
 }
 
 #[test]
+fn an_integer_subject_is_a_whole_number() {
+    let decoder = decoder(rules().accept_integer_subject());
+    for (sub, subject) in [
+        ("7", Some("7")),
+        ("7.0", Some("7")),
+        ("7.5", None),
+        // Next to a whole number.
+        ("0.99999999999999994", None),
+        ("1.0000000000000002", None),
+        ("9007199254740991.4", Some("9007199254740991")),
+    ] {
+        let token = forge(HEADER, &CLAIMS.replacen(r#""jose""#, sub, 1));
+        let decoded = decode_with(&decoder, &token).map(|claims| claims.subject.as_str().to_owned());
+        assert_eq!(decoded.ok().as_deref(), subject, "{sub}");
+    }
+}
+
+#[test]
 fn a_good_token_is_accepted() {
     let claims = decode(&forge(HEADER, CLAIMS)).unwrap();
     assert_eq!(claims.subject.as_str(), "jose");

@@ -143,6 +143,7 @@ async fn what_makes_no_sense_is_said_to() {
     for (query, field, message) in [
         ("after=x", "after", "Not a cursor."),
         ("after=x.-1", "after", "Not a cursor."),
+        ("after=x.%2B1", "after", "Not a cursor."),
         ("wait=30001", "wait", "Must be at most 30000."),
         ("wait=-1", "wait", "Not a valid integer."),
         ("wait=everywhere", "wait", "Not a valid integer."),

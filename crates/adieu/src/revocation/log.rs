@@ -83,6 +83,9 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
         let (log, position) = text.rsplit_once('.').ok_or(CursorError)?;
+        if position.starts_with('+') {
+            return Err(CursorError);
+        }
         Ok(Self {
             log: LogId::new(log).map_err(|_| CursorError)?,
             position: Position(position.parse().map_err(|_| CursorError)?),
