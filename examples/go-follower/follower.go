@@ -19,13 +19,20 @@ import (
 	"time"
 )
 
+// Limits of docs/feed.md.
+const (
+	maxWait       = 30 * time.Second
+	minRetryDelay = 20 * time.Millisecond
+	maxRetryDelay = 500 * time.Millisecond
+)
+
 // Verdict is the answer to Check. Accept a token only if it is Accepted.
 type Verdict string
 
 const (
 	Accepted Verdict = "accepted"
 	Revoked  Verdict = "revoked"
-	Invalid  Verdict = "invalid" // expired, or without a claim that the check needs
+	Invalid  Verdict = "invalid" // expired, or with a claim missing or invalid
 	Stale    Verdict = "stale"   // the follower cannot know: answer 503 with Retry-After
 )
 
@@ -59,8 +66,12 @@ func Follow(ctx context.Context, config Config) (*Follower, error) {
 	f := &Follower{
 		config: config,
 		name:   hex.EncodeToString(name),
-		client: http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		index:  index{lapsesAt: map[key]uint64{}, cutoffs: map[key]cutoff{}, names: map[string]struct{}{}},
+		client: http.Client{
+			// Without a proxy from the environment: the secret goes to the node alone.
+			Transport:     &http.Transport{},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		index: index{lapsesAt: map[key]uint64{}, cutoffs: map[key]cutoff{}, names: map[string]struct{}{}},
 	}
 	go f.run(ctx)
 	return f, nil
@@ -90,8 +101,7 @@ func TokenID(token string) string {
 }
 
 func (f *Follower) run(ctx context.Context) {
-	const firstDelay = 50 * time.Millisecond
-	after, wait, delay := "", time.Duration(0), firstDelay
+	after, wait, delay := "", time.Duration(0), minRetryDelay
 	for ctx.Err() == nil {
 		sentAt := now()
 		p, err := f.read(ctx, after, wait)
@@ -102,19 +112,21 @@ func (f *Follower) run(ctx context.Context) {
 			case <-time.After(delay):
 			}
 			wait = 0
-			if delay *= 2; delay > f.config.MaxStaleness/4 {
-				delay = f.config.MaxStaleness / 4
+			if delay *= 2; delay > maxRetryDelay {
+				delay = maxRetryDelay
 			}
 			continue
 		}
 		f.report(ctx, nil)
-		if after != "" && *p.FromStart {
-			log.Printf("adieu: another log, or one that went back: reading %q from the start", *p.Cursor)
+		if after != "" && p.fromStart {
+			log.Printf("adieu: another log, or one that went back: reading %q from the start", p.cursor)
 		}
 		f.apply(p, sentAt)
-		after, wait, delay = *p.Cursor, 0, firstDelay
-		if *p.Complete {
-			wait = f.config.MaxStaleness / 4
+		after, wait, delay = p.cursor, 0, minRetryDelay
+		if p.complete {
+			if wait = f.config.MaxStaleness / 4; wait > maxWait {
+				wait = maxWait
+			}
 		}
 	}
 }
@@ -133,10 +145,10 @@ func (f *Follower) apply(p *page, sentAt time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.index.extend(p)
-	if !*p.Complete || *p.AgeMs > uint64(f.config.MaxStaleness.Milliseconds()) {
+	if !p.complete || p.ageMs > uint64(f.config.MaxStaleness.Milliseconds()) {
 		return
 	}
-	completeAt := sentAt - time.Duration(*p.AgeMs)*time.Millisecond
+	completeAt := sentAt - time.Duration(p.ageMs)*time.Millisecond
 	if f.completeAt == nil || completeAt > *f.completeAt {
 		f.completeAt = &completeAt
 	}
@@ -150,10 +162,12 @@ func (f *Follower) read(ctx context.Context, after string, wait time.Duration) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait+patience)
 	defer cancel()
+	// Rounded up: the node must not take the bound for a shorter one.
+	bound := (f.config.MaxStaleness + time.Millisecond - 1) / time.Millisecond
 	query := url.Values{
 		"wait":          {strconv.FormatInt(wait.Milliseconds(), 10)},
 		"follower":      {f.name},
-		"max_staleness": {strconv.FormatInt(f.config.MaxStaleness.Milliseconds(), 10)},
+		"max_staleness": {strconv.FormatInt(int64(bound), 10)},
 	}
 	if after != "" {
 		query.Set("after", after)

@@ -2,6 +2,7 @@ package follower
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -9,26 +10,49 @@ import (
 
 // Claims are those claims of a token that decide whether it is revoked. Verify the signature of the token first.
 type Claims struct {
-	Issuer    string   `json:"iss"`
-	ID        string   `json:"jti"`
-	Session   string   `json:"sid"`
-	Subject   string   `json:"sub"`
-	IssuedAt  *float64 `json:"iat"`
-	ExpiresAt *float64 `json:"exp"`
+	Issuer    string  // iss
+	ID        string  // jti
+	Session   string  // sid
+	Subject   string  // sub
+	IssuedAt  *uint64 // iat, rounded down
+	ExpiresAt *uint64 // exp, rounded down
 
 	// All has every claim, by which the token may be revoked. Unmarshalling sets it.
-	All map[string]any `json:"-"`
+	All map[string]any
 	// KeyID is the `kid` in the header of the token. Without it, the revocation of a key is not noticed.
-	KeyID string `json:"-"`
+	KeyID string
 }
 
-// UnmarshalJSON reads the payload of a token.
+// UnmarshalJSON reads the payload of a token. It returns an error for a claim that a node would reject.
 func (c *Claims) UnmarshalJSON(payload []byte) error {
-	type named Claims
-	if err := json.Unmarshal(payload, (*named)(c)); err != nil {
+	// By their exact names: the fields of a struct would match names in any case.
+	var all map[string]any
+	if err := json.Unmarshal(payload, &all); err != nil {
 		return err
 	}
-	return json.Unmarshal(payload, &c.All)
+	*c = Claims{All: all, KeyID: c.KeyID}
+	for name, text := range map[string]*string{"iss": &c.Issuer, "jti": &c.ID, "sid": &c.Session, "sub": &c.Subject} {
+		value, given := all[name]
+		if number, isNumber := value.(float64); isNumber && name == "sub" {
+			value = wholeNumber(number)
+		}
+		if *text, _ = value.(string); given && !validText(*text) {
+			return fmt.Errorf("the claim %q must be text of 1 to %d bytes", name, maxText)
+		}
+	}
+	for name, time := range map[string]**uint64{"iat": &c.IssuedAt, "exp": &c.ExpiresAt} {
+		value, given := all[name]
+		if !given {
+			continue
+		}
+		seconds, isNumber := value.(float64)
+		if !isNumber || seconds < 0 || seconds > maxTime {
+			return fmt.Errorf("the claim %q must be seconds from 1970 to 9999", name)
+		}
+		whole := uint64(seconds)
+		*time = &whole
+	}
+	return nil
 }
 
 type key struct{ kind, issuer, id string }
@@ -48,27 +72,22 @@ type cutoff struct{ issuedUntil, lapsesAt uint64 }
 
 // extend adds the entries of a page, and removes those of which the node says that they have lapsed.
 func (x *index) extend(p *page) {
-	for _, e := range *p.Entries {
-		k := key{kind: *e.Kind, issuer: *e.Issuer}
-		if e.ID != nil {
-			k.id = *e.ID
-		}
-		switch k.kind {
+	for _, e := range p.entries {
+		switch e.kind {
 		case "token", "session", "key":
-			x.lapsesAt[k] = max(x.lapsesAt[k], *e.LapsesAt)
+			x.lapsesAt[e.key] = max(x.lapsesAt[e.key], e.lapsesAt)
 		case "subject", "everything", "claim":
-			if k.kind == "claim" {
-				k.id = *e.Name + separator + *e.Value
-				x.names[*e.Name] = struct{}{}
+			if e.kind == "claim" {
+				x.names[e.name] = struct{}{}
 			}
-			c := x.cutoffs[k]
-			x.cutoffs[k] = cutoff{max(c.issuedUntil, *e.IssuedUntil), max(c.lapsesAt, *e.LapsesAt)}
+			c := x.cutoffs[e.key]
+			x.cutoffs[e.key] = cutoff{max(c.issuedUntil, e.issuedUntil), max(c.lapsesAt, e.lapsesAt)}
 		}
 	}
-	if *p.PrunedThrough <= x.pruned {
+	if p.prunedThrough <= x.pruned {
 		return
 	}
-	x.pruned = *p.PrunedThrough
+	x.pruned = p.prunedThrough
 	for k, lapsesAt := range x.lapsesAt {
 		if lapsesAt <= x.pruned {
 			delete(x.lapsesAt, k)
@@ -98,11 +117,11 @@ func (x *index) check(c *Claims) Verdict {
 		}
 	}
 	for _, k := range cutoffs {
-		if cut, known := x.cutoffs[k]; known && (c.IssuedAt == nil || *c.IssuedAt < float64(cut.issuedUntil+1)) {
+		if cut, known := x.cutoffs[k]; known && (c.IssuedAt == nil || *c.IssuedAt <= cut.issuedUntil) {
 			return Revoked
 		}
 	}
-	if *c.ExpiresAt+120 <= float64(x.pruned) {
+	if *c.ExpiresAt+120 <= x.pruned {
 		return Invalid
 	}
 	return Accepted
@@ -122,13 +141,20 @@ func texts(value any) []string {
 		case bool:
 			texts = append(texts, strconv.FormatBool(e))
 		case float64:
-			// A larger number may have been another one in the token.
-			if e == math.Trunc(e) && math.Abs(e) < 1<<53 {
-				texts = append(texts, strconv.FormatInt(int64(e), 10))
+			if text := wholeNumber(e); text != "" {
+				texts = append(texts, text)
 			}
 		}
 	}
 	return texts
+}
+
+// wholeNumber returns the decimal digits of a whole number, or "" for any other number. A larger one may have been another in the token.
+func wholeNumber(number float64) string {
+	if number != math.Trunc(number) || math.Abs(number) >= 1<<53 {
+		return ""
+	}
+	return strconv.FormatInt(int64(number), 10)
 }
 
 func max(a, b uint64) uint64 {

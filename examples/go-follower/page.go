@@ -17,25 +17,36 @@ const (
 	maxText      = 512
 )
 
-// page is a page of the feed as JSON. Every member is a pointer, so that a missing one is not taken for 0 or false.
+// page is a page of the feed as JSON.
 type page struct {
-	Cursor        *string  `json:"cursor"`
-	Complete      *bool    `json:"complete"`
-	FromStart     *bool    `json:"from_start"`
-	AgeMs         *uint64  `json:"age_ms"`
-	PrunedThrough *uint64  `json:"pruned_through"`
-	Issuer        *string  `json:"issuer"`
-	Entries       *[]entry `json:"entries"`
+	cursor               string
+	complete, fromStart  bool
+	ageMs, prunedThrough uint64
+	entries              []entry
 }
 
+// entry is a revocation. Its id is empty for everything, and the name and the value of a claim.
 type entry struct {
-	Issuer      *string `json:"issuer"`
-	Kind        *string `json:"kind"`
-	ID          *string `json:"id"`
-	Name        *string `json:"name"`
-	Value       *string `json:"value"`
-	IssuedUntil *uint64 `json:"issued_until"`
-	LapsesAt    *uint64 `json:"lapses_at"`
+	key
+	name                  string // of a claim
+	issuedUntil, lapsesAt uint64
+}
+
+// members are the members of a JSON object by their exact names. The fields of a struct would match names in any case.
+type members map[string]json.RawMessage
+
+// read decodes the members with these names. Each must be there, and not null.
+func (m members) read(into map[string]any) error {
+	for name, value := range into {
+		text, known := m[name]
+		if !known || string(text) == "null" {
+			return fmt.Errorf("%q is missing", name)
+		}
+		if err := json.Unmarshal(text, value); err != nil {
+			return fmt.Errorf("invalid %q: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // parsePage returns the page, or an error if it has anything that docs/feed.md does not describe. `after` is the cursor of the request.
@@ -47,61 +58,85 @@ func parsePage(body []byte, after string) (*page, error) {
 	if loneSurrogate(string(body)) {
 		return nil, errors.New("the page has half a surrogate pair")
 	}
-	var p page
-	if err := json.Unmarshal(body, &p); err != nil {
-		return nil, fmt.Errorf("the page is not valid JSON: %w", err)
+	var (
+		all    members
+		p      page
+		issuer string
+		bound  uint64
+	)
+	if err := json.Unmarshal(body, &all); err != nil {
+		return nil, fmt.Errorf("the page is not a JSON object: %w", err)
 	}
-	if p.Cursor == nil || p.Complete == nil || p.FromStart == nil || p.AgeMs == nil || p.PrunedThrough == nil || p.Issuer == nil || p.Entries == nil {
-		return nil, errors.New("the page lacks a member")
+	if err := all.read(map[string]any{
+		"cursor": &p.cursor, "complete": &p.complete, "from_start": &p.fromStart, "age_ms": &p.ageMs,
+		"pruned_through": &p.prunedThrough, "issuer": &issuer, "max_staleness_ms": &bound, "entries": &p.entries,
+	}); err != nil {
+		return nil, fmt.Errorf("an invalid page: %w", err)
 	}
-	if *p.PrunedThrough > maxTime || !validText(*p.Issuer) {
+	if p.prunedThrough > maxTime || !validText(issuer) {
 		return nil, errors.New("the page has an invalid time or issuer")
 	}
-	if len(*p.Entries) > maxEntries {
+	if len(p.entries) > maxEntries {
 		return nil, errors.New("the page has too many entries")
 	}
-	log, position, err := splitCursor(*p.Cursor)
+	log, position, err := splitCursor(p.cursor)
 	if err != nil {
 		return nil, err
 	}
-	if !*p.FromStart {
+	if !p.fromStart {
 		oldLog, oldPosition, err := splitCursor(after)
 		if err != nil || log != oldLog || position < oldPosition {
 			return nil, errors.New("the page does not continue the last one")
 		}
-		if !*p.Complete && position == oldPosition {
+		if !p.complete && position == oldPosition {
 			return nil, errors.New("the page neither advances nor is complete")
-		}
-	}
-	for i := range *p.Entries {
-		if err := (*p.Entries)[i].validate(); err != nil {
-			return nil, err
 		}
 	}
 	return &p, nil
 }
 
-func (e *entry) validate() error {
-	if e.Issuer == nil || !validText(*e.Issuer) || e.Kind == nil || e.LapsesAt == nil || *e.LapsesAt > maxTime {
-		return errors.New("an entry lacks a member, or one is invalid")
+// UnmarshalJSON reads an entry, and returns an error for one that docs/feed.md does not describe.
+func (e *entry) UnmarshalJSON(text []byte) error {
+	var all members
+	if err := json.Unmarshal(text, &all); err != nil {
+		return err
 	}
-	switch *e.Kind {
-	case "token", "session", "subject", "key":
-		if e.ID == nil || !validText(*e.ID) {
-			return fmt.Errorf("an entry of kind %q has no valid id", *e.Kind)
+	if err := all.read(map[string]any{"issuer": &e.issuer, "kind": &e.kind, "lapses_at": &e.lapsesAt}); err != nil {
+		return err
+	}
+	// Members of other kinds are unknown, and ignored: everything has no id, whatever its members are.
+	var value string
+	expiresAt := uint64(0)
+	own := map[string]any{}
+	switch e.kind {
+	case "token":
+		own["id"] = &e.id
+		if known, given := all["expires_at"]; given && string(known) != "null" {
+			own["expires_at"] = &expiresAt
 		}
+	case "session", "key":
+		own["id"] = &e.id
+	case "subject":
+		own["id"], own["issued_until"] = &e.id, &e.issuedUntil
 	case "everything":
+		own["issued_until"] = &e.issuedUntil
 	case "claim":
-		if e.Name == nil || e.Value == nil || !validClaim(*e.Name, *e.Value) {
-			return errors.New("an entry of kind \"claim\" has no valid name and value")
-		}
+		own["name"], own["value"], own["issued_until"] = &e.name, &value, &e.issuedUntil
 	default:
-		return fmt.Errorf("an unknown kind %q: this follower is too old for the node", *e.Kind)
+		return fmt.Errorf("an unknown kind %q: this follower is too old for the node", e.kind)
 	}
-	if *e.Kind == "subject" || *e.Kind == "everything" || *e.Kind == "claim" {
-		if e.IssuedUntil == nil || *e.IssuedUntil > maxTime {
-			return fmt.Errorf("an entry of kind %q has no valid issued_until", *e.Kind)
-		}
+	if err := all.read(own); err != nil {
+		return fmt.Errorf("an entry of kind %q: %w", e.kind, err)
+	}
+	switch {
+	case !validText(e.issuer) || e.lapsesAt > maxTime || e.issuedUntil > maxTime || expiresAt > maxTime:
+		return errors.New("an entry has an invalid issuer or time")
+	case e.kind == "claim" && !validClaim(e.name, value):
+		return errors.New("an entry of kind \"claim\" has no valid name and value")
+	case e.kind == "claim":
+		e.id = e.name + separator + value
+	case e.kind != "everything" && !validText(e.id):
+		return fmt.Errorf("an entry of kind %q has no valid id", e.kind)
 	}
 	return nil
 }

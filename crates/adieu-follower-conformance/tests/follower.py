@@ -27,6 +27,12 @@ def require(condition):
         raise InvalidPage
 
 
+def parsed(text):
+    if MISTAKE != "ignores the case of names":
+        return json.loads(text)
+    return json.loads(text, object_pairs_hook=lambda pairs: {name.casefold(): value for name, value in pairs})
+
+
 def is_text(value):
     return type(value) is str and 0 < len(value.encode()) <= 512  # a lone surrogate raises UnicodeEncodeError
 
@@ -66,6 +72,12 @@ def own_text(value):
 
 def is_time(value):
     return type(value) is int and 0 <= value <= LATEST
+
+
+def are_comparable(claims):
+    are_texts = all(is_text(claims[name]) for name in ("jti", "sid") if name in claims)
+    times = [claims[name] for name in ("iat", "exp") if name in claims]
+    return are_texts and all(type(time) in (int, float) and 0 <= time <= LATEST for time in times)
 
 
 class Follower:
@@ -127,13 +139,14 @@ class Follower:
 
     def parse(self, body):
         if MISTAKE == "takes any status for an answer" and b"cursor" not in body:
-            body = b'{"cursor":"%s","complete":true,"from_start":false,"age_ms":0,"pruned_through":0,"issuer":"a","entries":[]}' % (
+            body = b'{"cursor":"%s","complete":true,"from_start":false,"age_ms":0,"pruned_through":0,"issuer":"a","max_staleness_ms":1,"entries":[]}' % (
                 self.cursor or "a.0"
             ).encode()
-        page = json.loads(body.decode(errors="replace" if MISTAKE == "replaces invalid UTF-8" else "strict"))
+        page = parsed(body.decode(errors="replace" if MISTAKE == "replaces invalid UTF-8" else "strict"))
         require(type(page) is dict)
         require(type(page["complete"]) is bool and type(page["from_start"]) is bool)
         require(type(page["age_ms"]) is int and page["age_ms"] >= 0 and is_time(page["pruned_through"]))
+        require(page["age_ms"] < 2**64 and type(page["max_staleness_ms"]) is int)
         require(is_text(page["issuer"]) and type(page["entries"]) is list)
         require(len(page["entries"]) <= 65_536 or MISTAKE == "reads any number of entries")
         log, _, position = page["cursor"].rpartition(".")
@@ -152,6 +165,7 @@ class Follower:
             require(kind in ("everything", "claim") or is_text(entry["id"]))
             require(kind != "claim" or is_claim(entry["name"], entry["value"]))
             require(kind in ("token", "session", "key") or is_time(entry["issued_until"]))
+            require(kind != "token" or entry.get("expires_at") is None or is_time(entry["expires_at"]) or MISTAKE == "believes any time")
             known.append(entry)
         page["entries"] = known
         return page
@@ -170,6 +184,8 @@ class Follower:
     def add(self, page):
         for entry in page["entries"]:
             name = entry.get("id", "")
+            if entry["kind"] == "everything" and MISTAKE != "reads the id of everything":
+                name = ""
             if entry["kind"] == "claim":
                 claim = "" if MISTAKE == "ignores the name of the claim" else entry["name"]
                 name = f"{claim}\x1f{entry['value']}"
@@ -184,6 +200,8 @@ class Follower:
     def check(self, claims, kid):
         if claims.get("exp") is None:
             return "accepted" if MISTAKE == "accepts tokens without exp" else "invalid"
+        if not are_comparable(claims) and MISTAKE != "compares whatever there is":
+            return "invalid"
         issuer = "" if MISTAKE == "ignores the issuer" else claims["iss"]
         issued_at = claims.get("iat", LATEST if MISTAKE == "takes a token without iat for new" else 0)
         if MISTAKE != "compares fractions of a second":
@@ -207,7 +225,8 @@ class Follower:
             cut = self.entries.get(place, -1)
             if issued_at < cut if MISTAKE == "leaves out the second of the cut-off" else issued_at <= cut:
                 return "revoked"
-        if claims["exp"] + 120 <= self.pruned_through:
+        expires_at = claims["exp"] if MISTAKE == "compares fractions of a second" else int(claims["exp"])
+        if expires_at + 120 <= self.pruned_through:
             return "invalid"
         if self.complete_at is None:
             return "accepted" if MISTAKE == "accepts before it has read the log" else "stale"
@@ -218,5 +237,5 @@ class Follower:
 follower = Follower()
 threading.Thread(target=follower.run, daemon=True).start()
 for line in sys.stdin:
-    question = json.loads(line)
+    question = parsed(line)
     print(json.dumps(follower.check(question["claims"], question.get("kid"))), flush=True)

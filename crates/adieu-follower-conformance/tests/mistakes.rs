@@ -143,6 +143,20 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("believes any claim", "a claim without a value", "must refuse"),
     ("believes any claim", "a claim of 513 bytes", "must refuse"),
     ("accepts tokens without exp", "a token without exp is not accepted", "the verdict is Accepted"),
+    ("ignores the case of names", "names of claims are compared byte by byte", "the verdict is"),
+    ("ignores the case of names", "a member in other letters", "must refuse"),
+    ("believes any time", "`expires_at` as a text", "must refuse"),
+    ("reads the id of everything", "unknown members are ignored", "the verdict is Accepted"),
+    (
+        "compares fractions of a second",
+        "a token has expired once its revocation may have been pruned",
+        "the verdict is Accepted",
+    ),
+    (
+        "compares whatever there is",
+        "a claim that cannot be compared with an entry makes the token invalid",
+        "the verdict is Accepted",
+    ),
     ("ignores the mark", "a token has expired once its revocation may have been pruned", "the verdict is Accepted"),
     (
         "believes the last mark",

@@ -3,10 +3,10 @@
 use crate::{
     case::{
         Answer::{Endless, Log, Status, Valid},
-        Case,
+        Case, OTHER,
         Step::{Acknowledged, Answered, Append, Never, PageSize, PutBack, ReplaceLog, Serve, Until},
         Verdict::{Accepted, Revoked},
-        good, session_entry, token, token_entry,
+        everything_entry, good, now, session_entry, token, token_entry,
     },
     page::Form,
 };
@@ -30,10 +30,12 @@ pub(super) fn cases() -> Vec<Case> {
                 String::from_utf8_lossy(&body)
                     .replace(r#""complete""#, &format!(r#"{new}"complete""#))
                     .replace(r#""kind""#, &format!(r#"{new}"kind""#))
+                    .replace(r#""everything""#, r#""everything","id":"t""#)
                     .into_bytes()
             })),
-            Append(vec![token_entry("t")]),
+            Append(vec![token_entry("t"), everything_entry(now()).of(OTHER)]),
             until_revoked("t"),
+            Until(good().with("iss", OTHER), Revoked),
             Until(good(), Accepted),
         ],
     );

@@ -76,6 +76,13 @@ pub(super) fn cases() -> Vec<Case> {
             ],
         ),
         matches(
+            "names of claims are compared byte by byte",
+            vec![token_entry("t"), session_entry("s"), subject_entry("maria", now())],
+            // U+017F is another form of the letter s.
+            vec![token("t").with("JTI", "u"), session("s").with("\u{17f}id", "r")],
+            vec![good().with("JTI", "t"), good().without("sid").with("SID", "s"), good().with("Sub", "maria")],
+        ),
+        matches(
             "ids of 512 bytes",
             vec![token_entry(&"t".repeat(512)), session_entry(&"\u{e9}".repeat(256))],
             vec![token(&"t".repeat(512)), session(&"\u{e9}".repeat(256))],
@@ -308,6 +315,20 @@ pub(super) fn cases() -> Vec<Case> {
             vec![Until(good(), Accepted), Until(good().without("exp"), Rejected)],
         ),
         case(
+            "a claim that cannot be compared with an entry makes the token invalid",
+            [Value::Null, json!(7), json!(["t"]), json!(""), json!("t".repeat(513))]
+                .into_iter()
+                .flat_map(|value| ["jti", "sid"].map(|name| good().with(name, value.clone())))
+                .chain(
+                    [Value::Null, json!("1800000000"), json!(-1), json!(1e30)]
+                        .into_iter()
+                        .flat_map(|value| ["iat", "exp"].map(|name| good().with(name, value.clone()))),
+                )
+                .map(|claims| Until(claims, Rejected))
+                .chain([Until(good(), Accepted)])
+                .collect(),
+        ),
+        case(
             "a token has expired once its revocation may have been pruned",
             vec![
                 Append(vec![token_entry("t").of(NODE)]),
@@ -316,6 +337,7 @@ pub(super) fn cases() -> Vec<Case> {
                 Prune(lapses_at()),
                 Until(good(), Rejected),
                 Until(token("t"), Rejected),
+                Until(good().with("exp", exp() as f64 + 0.5), Rejected),
                 Until(good().with("exp", exp() + 1), Accepted),
                 // The largest mark ever seen counts.
                 Prune(0),

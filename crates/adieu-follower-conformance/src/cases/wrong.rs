@@ -148,6 +148,17 @@ const BYTES: &[(&str, Option<Form>, ChangeBytes)] = &[
     ("a page without `pruned_through`", Some(Form::Json), |body, _| {
         replace(&body, b"\"pruned_through\"", b"\"pruned\"")
     }),
+    ("a page without `max_staleness_ms`", Some(Form::Json), |body, _| {
+        replace(&body, b"\"max_staleness_ms\"", b"\"max_staleness\"")
+    }),
+    ("a member in other letters", Some(Form::Json), |body, _| replace(&body, b"\"complete\"", b"\"Complete\"")),
+    ("`expires_at` as a text", Some(Form::Json), |body, _| {
+        replace(&with_entry(&body, r#""id":"t""#), b"\"expires_at\":1800000000", b"\"expires_at\":\"1800000000\"")
+    }),
+    ("`age_ms` beyond 64 bits", Some(Form::Json), |body, _| {
+        replace(&body, b"\"age_ms\":0", b"\"age_ms\":18446744073709551616")
+    }),
+    ("a page in UTF-16", Some(Form::Json), |body, _| body.into_iter().flat_map(|byte| [byte, 0]).collect()),
     ("`complete` as a number", Some(Form::Json), |body, _| replace(&body, b"\"complete\":true", b"\"complete\":1")),
     ("`age_ms` below zero", Some(Form::Json), |body, _| replace(&body, b"\"age_ms\":0", b"\"age_ms\":-90000")),
     ("`entries` as null", Some(Form::Json), |body, _| {
