@@ -74,6 +74,7 @@ class Verifier:
         audience: Sequence[str],
         leeway: float,
         max_lifetime: float | None,
+        max_token_bytes: int,
         lenient: bool,
         key: bytes | None,
         algorithm: str | None,

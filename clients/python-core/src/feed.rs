@@ -234,7 +234,7 @@ impl<T: Transport> Transport for Recording<T> {
         let status = answer.status().as_u16();
         if !answer.status().is_success() {
             // Only an operator or another request can change these.
-            let refuses = matches!(status, 400 | 401 | 403 | 422);
+            let refuses = matches!(status, 400 | 401 | 403 | 413 | 422);
             *lock(&self.shared.refusal) = Some(Failure {
                 status: refuses.then_some(status),
                 message: format!("the node answered {status}{}", detail(answer.body())),

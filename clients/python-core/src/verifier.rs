@@ -169,7 +169,7 @@ fn facts<'a>(claims: &'a ParsedClaims<'_>) -> Facts<'a> {
 impl Verifier {
     /// Creates a verifier of the tokens of `issuer`, with a fixed key or with the keys at a URL, by default the node's.
     #[new]
-    #[pyo3(signature = (core, issuer, *, looks_again, audience, leeway, max_lifetime, lenient, key, algorithm, keys_url, subject_claim))]
+    #[pyo3(signature = (core, issuer, *, looks_again, audience, leeway, max_lifetime, max_token_bytes, lenient, key, algorithm, keys_url, subject_claim))]
     #[expect(clippy::too_many_arguments, reason = "they have names, and one caller")]
     fn new(
         core: Py<Core>,
@@ -178,6 +178,7 @@ impl Verifier {
         audience: Vec<String>,
         leeway: f64,
         max_lifetime: Option<f64>,
+        max_token_bytes: usize,
         lenient: bool,
         key: Option<Vec<u8>>,
         algorithm: Option<&str>,
@@ -189,7 +190,10 @@ impl Verifier {
         let duration = |name: &str, seconds: f64| {
             Duration::try_from_secs_f64(seconds).map_err(|error| invalid(format!("{name}: {error}")))
         };
-        let mut rules = Rules::new(issuer).with_leeway(duration("leeway", leeway)?).map_err(|error| refused(&error))?;
+        let mut rules = Rules::new(issuer)
+            .with_leeway(duration("leeway", leeway)?)
+            .map_err(|error| refused(&error))?
+            .with_max_token_bytes(max_token_bytes);
         if let Some(max_lifetime) = max_lifetime {
             rules = rules.with_max_lifetime(duration("max_lifetime", max_lifetime)?);
         }

@@ -26,12 +26,14 @@ def a_node_that_answers(
     holds: bool = False,
     after: float = 0,
     agents: list[str] | None = None,
+    targets: list[str] | None = None,
+    cache_control: str | None = None,
     statuses: Iterable[int] = (),
 ) -> Iterator[str]:
     """Yields its URL. With `holds`, it holds the requests after the first, as a node does that has no news.
 
-    It takes `after` seconds to answer. Adds the `User-Agent` of each request to `agents`. The first answers have these
-    `statuses`, and all later ones 200.
+    It takes `after` seconds to answer. Adds the `User-Agent` of each request to `agents`, and its target to `targets`.
+    The first answers have these `statuses`, and all later ones 200. They have a `Cache-Control` if it is given.
     """
     closing = threading.Event()
     status = iter(statuses)
@@ -40,12 +42,16 @@ def a_node_that_answers(
         def do_GET(self) -> None:
             if agents is not None:
                 agents.append(self.headers["User-Agent"])
+            if targets is not None:
+                targets.append(self.path)
             closing.wait(after)
             if holds and "after=" in self.path:
                 closing.wait(TEST_TIMEOUT)
             self.send_response(next(status, 200))
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
+            if cache_control is not None:
+                self.send_header("Cache-Control", cache_control)
             self.end_headers()
             with contextlib.suppress(OSError):
                 self.wfile.write(content)

@@ -16,6 +16,7 @@ from fake_node import PAGE, a_node_that_answers
 from tcp_proxy import Proxy
 
 from adieu import Blocklist, RefusedError, StaleError, UnavailableError
+from adieu.node import MAX_BODY_BYTES, _bodies
 
 Follow = Callable[..., Blocklist]
 
@@ -38,6 +39,37 @@ def test_many_can_be_added_at_once_and_again(shared_server: Server, shared_clien
     assert all(jti in blocklist for jti in jtis)
     assert len(blocklist) >= 250
     assert blocklist
+
+
+def test_many_with_long_ids_are_added_by_requests_that_a_node_accepts(
+    shared_server: Server, shared_client: Credentials, follow: Follow
+) -> None:
+    # In JSON, each takes three times as many bytes.
+    jtis = [new_id() + "\U0001f44b" * 119 for _ in range(120)]
+    blocklist = follow(shared_server.url, shared_client)
+    blocklist.update(jtis)
+    assert all(jti in blocklist for jti in jtis)
+
+
+def test_a_request_that_is_too_long_is_refused(
+    shared_server: Server, shared_client: Credentials, follow: Follow
+) -> None:
+    blocklist = follow(shared_server.url, shared_client)
+    with pytest.raises(RefusedError) as refused:
+        blocklist.add("x" * 100_000)
+    assert refused.value.status == 413
+
+
+@pytest.mark.pure
+def test_a_body_is_as_long_as_it_may_be() -> None:
+    revocations = [{"token_id": "x" * length} for length in [*range(900, 1100), 70_000, 1, 1]]
+    bodies = list(_bodies(revocations))
+    assert [each for body in bodies for each in json.loads(body)["revocations"]] == revocations
+    assert [len(body) > MAX_BODY_BYTES for body in bodies] == [False] * 4 + [True, False]
+    assert all(len(body) > MAX_BODY_BYTES - 1200 for body in bodies[:3])
+    few = [{"token_id": "x"}] * 250
+    assert [len(json.loads(body)["revocations"]) for body in _bodies(few)] == [100, 100, 50]
+    assert not list(_bodies([]))
 
 
 def test_another_process_knows_it_within_the_bound(
@@ -70,12 +102,12 @@ for jti in map(str.strip, sys.stdin):
         assert not is_in_it_there()
         here.add(jti)
         answered = time.monotonic()
-        asked = answered
+        asked_at = answered
         while not is_in_it_there():
             # It may take this long; usually it takes a few milliseconds.
-            assert asked - answered < 2.0
+            assert asked_at - answered < 2.0
             time.sleep(0.01)
-            asked = time.monotonic()
+            asked_at = time.monotonic()
         there.stdin.close()
 
 

@@ -298,7 +298,9 @@ def test_a_fixed_key_that_is_not_fit_is_refused_when_it_is_made(case: str) -> No
 
 
 @pytest.mark.parametrize(
-    "pem", [pem_of(ED), private_pem_of(RSA), "\n" + pem_of(P256)], ids=["public", "private", "led"]
+    "pem",
+    [pem_of(ED), private_pem_of(RSA), "\n" + pem_of(P256), "\ufeff" + pem_of(ED), "key: " + private_pem_of(ED)],
+    ids=["public", "private", "led", "byte order mark", "text before it"],
 )
 def test_a_key_in_pem_form_is_no_secret(pem: str) -> None:
     with pytest.raises(ValueError, match="PEM"):

@@ -85,6 +85,7 @@ def test_each_fault_has_its_code(shared_server: Server, shared_client: Credentia
     assert strict.verify(a_token()).kid is None
     for token, code in (
         ("", "authorization_required"),
+        (None, "authorization_required"),
         (a_token(exp=now - 1), "token_expired"),
         (a_token(nbf=now + 100), "token_not_yet_valid"),
         (a_token(iat=now + 100), "token_not_yet_valid"),
@@ -183,6 +184,63 @@ def test_a_token_that_lives_too_long_is_refused(
             assert code_of(verify, token) == code, times
     # Without a limit, any.
     verifier(shared_server.url, shared_client, **options).verify(a_token(iat=now, exp=now + 10**9))
+
+
+def test_a_token_that_is_too_long_is_refused(shared_server: Server, shared_client: Credentials, verifier: Make) -> None:
+    options = {"issuer": "shop", "key": KEY, "algorithm": "HS256"}
+    usual = verifier(shared_server.url, shared_client, **options)
+    token, long = a_token(), a_token(scopes="x" * 9000)
+    usual.verify(token)
+    assert code_of(usual, long) == "invalid_token"
+    verifier(shared_server.url, shared_client, **options, max_token_bytes=len(long)).verify(long)
+    for exact, code in ((len(token), None), (len(token) - 1, "invalid_token"), (1, "invalid_token")):
+        verify = verifier(shared_server.url, shared_client, **options, max_token_bytes=exact)
+        if code is None:
+            verify.verify(token)
+        else:
+            assert code_of(verify, token) == code
+
+
+def test_a_fraction_of_leeway_is_rounded_up(shared_server: Server, shared_client: Credentials, verifier: Make) -> None:
+    options = {"issuer": "shop", "key": KEY, "algorithm": "HS256"}
+    verify = verifier(shared_server.url, shared_client, **options, leeway=9.1)
+    now = int(time.time())
+    for times in ({"iat": now + 10}, {"nbf": now + 10}, {"iat": None, "nbf": now + 10}):
+        verify.verify(a_token(**times))
+    assert code_of(verify, a_token(iat=now + 70)) == "token_not_yet_valid"
+
+
+@pytest.mark.parametrize("of", ["other", None])
+def test_a_blocklist_of_another_issuer_does_not_judge_tokens_without_one(
+    shared_server: Server, shared_client: Credentials, follow: Callable[..., Blocklist], of: str | None
+) -> None:
+    options: dict[str, Any] = {"key": KEY, "algorithm": "HS256"}
+    blocklist = follow(shared_server.url, shared_client, issuer=of)
+    with pytest.raises(ValueError, match="must be made with issuer='shop'"):
+        Verifier(blocklist=blocklist, issuer="shop", profile="plain", **options)
+    # It was passed in, so it is still open.
+    assert blocklist.is_fresh
+    # Every token names its issuer.
+    Verifier(blocklist=blocklist, issuer="shop", **options).verify(a_token())
+    same = Verifier(blocklist=blocklist, issuer=of or "adieu", profile="plain", **options)
+    same.verify(a_token({"typ": "JWT"}, iss=None))
+
+
+def test_the_issuer_of_a_blocklist_is_compared_once_the_node_has_named_it(
+    client: Credentials, proxy: Proxy, request: pytest.FixtureRequest
+) -> None:
+    proxy.hold_answers()
+    blocklist = Blocklist(proxy.url, client.name, client.secret, start_timeout=TEST_TIMEOUT)
+    request.addfinalizer(blocklist.close)
+    options: dict[str, Any] = {"key": KEY, "algorithm": "HS256", "profile": "plain"}
+    other = Verifier(blocklist=blocklist, issuer="shop", **options)
+    same = Verifier(blocklist=blocklist, issuer="adieu", **options)
+    proxy.mend()
+    for ask in (lambda: other.verify(a_token()), lambda: other.wait_ready(TEST_TIMEOUT)):
+        with pytest.raises(ValueError, match="must be made with issuer='shop'"):
+            ask()
+    same.wait_ready(TEST_TIMEOUT)
+    same.verify(a_token({"typ": "JWT"}, iss=None))
 
 
 def test_nothing_is_accepted_when_stale(client: Credentials, proxy: Proxy, verifier: Make) -> None:
@@ -346,6 +404,12 @@ def test_the_claim_that_names_the_user_can_be_another(
         {"leeway": 61},
         {"max_lifetime": 0},
         {"max_lifetime": float("inf")},
+        {"max_token_bytes": 0},
+        {"max_token_bytes": -1},
+        {"max_token_bytes": 8192.0},
+        {"max_token_bytes": True},
+        {"max_token_bytes": "8192"},
+        {"max_token_bytes": 1 << 70},
         {"profile": "any"},
         {"keys_url": "ftp://host"},
     ],

@@ -288,3 +288,16 @@ def test_a_request_right_after_the_start_waits_for_the_first_snapshot(
 ) -> None:
     client = application(shared_server.url, shared_client, ready=False, start_timeout=TEST_TIMEOUT)
     assert client.get("/", headers=a_token()).status_code == 200
+
+
+def test_a_lookup_that_may_wait_needs_no_loop_of_asyncio(
+    shared_server: Server, shared_client: Credentials, application: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trio")
+    app = application(shared_server.url, shared_client).app
+    monkeypatch.setattr(Blocklist, "may_wait", True)
+    with TestClient(app, backend="trio") as client:
+        token = a_token()
+        assert client.get("/", headers=token).status_code == 200
+        assert client.post("/logout", headers=token).status_code == 200
+        assert client.get("/", headers=token).status_code == 401

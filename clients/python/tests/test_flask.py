@@ -226,3 +226,22 @@ def test_an_application_factory_initialises_the_extension(
     for ahead, status in ((30, 200), (600, 422)):
         early = a_token(type="access", iss=issuer, sub=new_id(), iat=now + ahead)
         assert client.post("/logout", headers=bearer(early)).status_code == status
+
+
+def test_the_claim_that_names_the_user_is_that_of_the_application() -> None:
+    extension, app, user = Adieu(), Flask(__name__), new_id()
+    app.config.update(JWT_SECRET_KEY=KEY, JWT_IDENTITY_CLAIM="uid", ADIEU_URL="memory:")
+    JWTManager(app)
+    extension.init_app(app)
+
+    @app.get("/")
+    @jwt_required()  # type: ignore[untyped-decorator]
+    def protected() -> str:
+        return "welcome"
+
+    client = app.test_client()
+    with app.app_context(), extension.blocklist as blocklist:
+        token = create_access_token(user)
+        assert client.get("/", headers=bearer(token)).status_code == 200
+        blocklist.revoke_subject(user)
+        assert client.get("/", headers=bearer(token)).status_code == 401

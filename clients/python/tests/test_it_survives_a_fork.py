@@ -161,8 +161,7 @@ def test_a_fork_needs_no_certificate_file(
 ) -> None:
     roots = a_certificate(tmp_path)
     blocklists = [
-        follow(shared_server.url, shared_client, **PATIENT, **options)
-        for options in ({"ca_file": roots}, {})
+        follow(shared_server.url, shared_client, **PATIENT, **options) for options in ({"ca_file": roots}, {})
     ]
     roots.unlink()
     for _ in range(2):

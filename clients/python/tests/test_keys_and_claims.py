@@ -309,6 +309,6 @@ def test_a_key_without_an_id_has_that_of_its_thumbprint() -> None:
         "e": "AQAB",
         "alg": "RS256",
     }
-    [(kid, algorithm, _)] = of_document(json.dumps({"keys": [key]}).encode(), None)
+    [(kid, algorithm, _)] = of_document(json.dumps({"keys": [key]}).encode(), "RS256")
     assert algorithm == "RS256"
     assert kid == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"

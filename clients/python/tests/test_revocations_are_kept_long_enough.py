@@ -1,10 +1,16 @@
 """Revocations that no token can match leave the memory, and a clock that goes back revives no token."""
 
+import json
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
+import jwt
 import pytest
+from adieu_server import Credentials
+from fake_node import PAGE, a_node_that_answers
 
+from adieu import Blocklist, TokenError, Verifier
 from adieu.core import CoreIndex
 from adieu.index import NEVER, BadFactError, Index, claims_of
 
@@ -203,3 +209,26 @@ def test_a_fact_that_can_not_be_read_is_not_left_out() -> None:
         an_index({})
     with pytest.raises(BadFactError, match="an unknown kind 'device': this follower is too old for the node"):
         an_index({**token("id", NOW), "kind": "device"})
+
+
+def test_a_token_whose_revocation_is_known_is_revoked_also_if_it_may_have_been_removed(
+    follow: Callable[..., Blocklist],
+) -> None:
+    now, key = int(time.time()), "k" * 32
+    # The clock of the node is ahead.
+    page = {**PAGE, "pruned_through": now + 10_000}
+    kept = {"issuer": "adieu", "lapses_at": now + 90_000}
+    entries = [{**kept, "kind": "token", "id": "known"}, {**kept, "kind": "session", "id": "ended"}]
+    with a_node_that_answers(json.dumps({**page, "entries": entries}).encode(), holds=True) as url:
+        blocklist = follow(url, Credentials("shop", "secret"), max_staleness=600)
+        verifier = Verifier(blocklist=blocklist, issuer="adieu", key=key, algorithm="HS256")
+        for claims, code in (
+            ({"jti": "known"}, "token_revoked"),
+            ({"sid": "ended"}, "token_revoked"),
+            ({}, "token_expired"),
+        ):
+            payload = {"iss": "adieu", "sub": "jose", "jti": "other", "iat": now, "exp": now + 300, **claims}
+            with pytest.raises(TokenError) as refused:
+                verifier.verify(jwt.encode(payload, key, headers={"typ": "at+jwt"}))
+            assert refused.value.code == code, claims
+            assert blocklist.is_revoked(payload)

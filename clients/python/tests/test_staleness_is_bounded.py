@@ -1,16 +1,19 @@
 """No token is accepted later than max_staleness after its logout was answered, whatever fails."""
 
 import dataclasses
+import json
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from adieu_server import Credentials, Server
 from conftest import TEST_TIMEOUT, eventually, new_id
+from fake_node import PAGE, a_node_that_answers
 from tcp_proxy import Proxy
 
 from adieu import Blocklist, StaleError, UnavailableError
@@ -266,3 +269,12 @@ def test_a_restored_backup_takes_nothing_back(
     eventually(lambda: "replaced or rolled back" in caplog.text)
     eventually(lambda: here.is_fresh)
     assert jti in here
+
+
+@pytest.mark.parametrize(("bound", "told"), [(2.0005, 2001), (2.0, 2000), (2.3, 2300), (16.1, 16_100), (0.1, 100)])
+def test_the_node_is_told_the_bound_in_whole_milliseconds_rounded_up(follow: Follow, bound: float, told: int) -> None:
+    targets: list[str] = []
+    with a_node_that_answers(json.dumps({**PAGE, "entries": []}).encode(), holds=True, targets=targets) as url:
+        follow(url, Credentials("shop", "secret"), max_staleness=bound, ready=False)
+        eventually(lambda: bool(targets))
+    assert parse_qs(urlsplit(targets[0]).query)["max_staleness"] == [str(told)]

@@ -4,7 +4,9 @@ import contextlib
 import gc
 import logging
 import socket
+import sys
 import threading
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +15,7 @@ from conftest import TEST_TIMEOUT, eventually, new_id
 from fake_node import a_node_that_answers
 
 from adieu import Blocklist, StaleError, Verifier
+from adieu.pyjwt import _age
 
 # The compiled core reads the keys by itself.
 pytestmark = pytest.mark.pure
@@ -97,3 +100,64 @@ def test_a_fixed_key_stays() -> None:
         verifier = Verifier(issuer="adieu", blocklist=blocklist, key="k" * 32, algorithm="HS256")
         verifier.close()
         assert verifier.is_ready
+
+
+def test_no_thread_reads_keys_while_uwsgi_will_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, worker, asked = threads(), [0], list[str]()
+    uwsgi = types.SimpleNamespace(has_threads=1, worker_id=lambda: worker[0])
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    with a_node_that_answers(b'{"keys": []}', agents=asked) as url, Blocklist.in_memory() as blocklist:
+        verifier = Verifier(issuer="adieu", blocklist=blocklist, keys_url=url)
+        # While uWSGI loads the application, the keys are read on the thread that asks for them.
+        verifier.wait_ready(TEST_TIMEOUT)
+        assert verifier.is_ready
+        assert (threads(), len(asked)) == (before, 1)
+        worker[0] = 1
+        assert verifier.is_ready
+        eventually(lambda: len(asked) == 2)
+        assert threads() == before + 1
+        verifier.close()
+        eventually(lambda: threads() == before)
+
+
+def test_that_the_keys_can_not_be_read_is_told_while_uwsgi_will_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, asked = threads(), list[str]()
+    monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(has_threads=1, worker_id=lambda: 0))
+    with a_node_that_answers(b"[]", agents=asked) as url, Blocklist.in_memory() as blocklist:
+        verifier = Verifier(issuer="adieu", blocklist=blocklist, keys_url=url)
+        with pytest.raises(StaleError, match="not a set of keys"):
+            verifier.wait_ready(0.6)
+        assert 1 <= len(asked) <= 4
+        assert threads() == before
+        verifier.close()
+
+
+def test_keys_are_read_again_when_the_issuer_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adieu.pyjwt._MIN_MAX_AGE", 0.1)
+    monkeypatch.setattr("adieu.pyjwt._MIN_KEYS_INTERVAL", 0.05)
+    asked = list[str]()
+    with (
+        a_node_that_answers(b'{"keys": []}', agents=asked, cache_control="public, max-age=0") as url,
+        Blocklist.in_memory() as blocklist,
+        Verifier(issuer="adieu", blocklist=blocklist, keys_url=url),
+    ):
+        eventually(lambda: len(asked) > 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "age"),
+    [
+        ("", 300),
+        ("no-cache", 300),
+        ("max-age=", 300),
+        ("max-age=soon", 300),
+        ("max-age=-1", 300),
+        ("s-maxage=900", 300),
+        ("max-age=900", 900),
+        ("public,max-age=900, immutable", 900),
+        ("max-age=1", 60),
+        ("max-age=86400", 3600),
+    ],
+)
+def test_keys_are_used_for_as_long_as_the_issuer_says_within_limits(said: str, age: float) -> None:
+    assert _age(said) == age

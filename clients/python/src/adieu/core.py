@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adieu.clock import SECOND, moment
 from adieu.errors import AdieuError, InvalidClaimsError, RefusedError, UnavailableError
 from adieu.follower import OFFSET, followers, logger
-from adieu.index import KEPT_AFTER_EXPIRY, Claims
+from adieu.index import KEPT_AFTER_EXPIRY, Claims, without_id
 from adieu.node import Node
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class CoreIndex:
         """Returns whether a revocation matches the token, or one that could have matched it was removed."""
         issuer, token_id, session, subject, issued_at, expires_at, kid, payload = claims
         if token_id is None:
-            raise TypeError("a token without jti is known by itself: give it as token")
+            raise without_id(payload)
         # No revocation has a name that is not UTF-8.
         names = [name if name is None or _is_utf8(name) else "" for name in (issuer, token_id, session, subject, kid)]
         whole = payload if isinstance(payload, dict) else dict(payload)

@@ -6,13 +6,13 @@
 ... def orders(payload: Annotated[dict, Depends(current_token)]): ...
 """
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette import status
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
@@ -106,7 +106,7 @@ class NotRevoked:
             raise _unauthorized("Not authenticated.")
         token = credentials.credentials
         try:
-            payload = await asyncio.to_thread(self._decode, token) if self._may_wait() else self._decode(token)
+            payload = await run_in_threadpool(self._decode, token) if self._may_wait() else self._decode(token)
             header = kind.header_of(token)
         except errors.StaleError as error:
             # Of a `Verifier`, which is not of this module.
@@ -123,7 +123,7 @@ class NotRevoked:
             if payload["jti"] is None:
                 raise errors.InvalidClaimsError("the claim jti must be text")
             if self._blocklist.may_wait:
-                revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload, kid=kid)
+                revoked = await run_in_threadpool(self._blocklist.is_revoked, payload, kid=kid)
             else:
                 revoked = self._blocklist.is_revoked(payload, kid=kid)
         except errors.InvalidClaimsError as error:

@@ -76,8 +76,8 @@ class Adieu:
 
     The settings are ``ADIEU_URL``, ``ADIEU_CLIENT`` and ``ADIEU_SECRET`` of the application, or of the environment, and
     ``ADIEU_OPTIONS``, a dictionary of further arguments of `Blocklist`, and of `skew` and `types`, which are those of
-    `Blocklist.protect`. `issuer` is by default that of the tokens:
-    ``JWT_ENCODE_ISSUER`` or ``JWT_DECODE_ISSUER``.
+    `Blocklist.protect`. By default, `issuer` is that of the tokens, ``JWT_ENCODE_ISSUER`` or ``JWT_DECODE_ISSUER``, and
+    `subject_claim` is ``JWT_IDENTITY_CLAIM``.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -93,7 +93,8 @@ class Adieu:
         issuers = [app.config["JWT_ENCODE_ISSUER"], app.config["JWT_DECODE_ISSUER"]]
         # A list of accepted issuers does not say whose tokens without ``iss`` are.
         issuer = next((each for each in issuers if isinstance(each, str)), None)
-        options = {"issuer": issuer, **app.config.get("ADIEU_OPTIONS", {})}
+        defaults = {"issuer": issuer, "subject_claim": app.config["JWT_IDENTITY_CLAIM"]}
+        options = {**defaults, **app.config.get("ADIEU_OPTIONS", {})}
         protection = {name: options.pop(name) for name in ("skew", "types") if name in options}
         blocklist = Blocklist(*place, **options)
         blocklist.protect(jwt, **protection)

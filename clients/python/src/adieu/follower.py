@@ -63,7 +63,9 @@ class Follower:
         self._node = node
         self._index = index
         self._accepts_when_stale = accepts_when_stale
-        self._staleness_ms = int(max_staleness * 1000)
+        # Rounded up: the node must not forget this follower while it still accepts tokens. In nanoseconds first, so
+        # that 16.1 s, which is a little more in binary, is not one millisecond more.
+        self._staleness_ms = -(-round(max_staleness * SECOND) // MILLISECOND)
         # A quarter of the bound: one read may fail and be repeated before the index is stale.
         self._wait_ms = min(self._staleness_ms // 4, _LONGEST_WAIT_MS)
         self.cursor: str | None = None
@@ -78,7 +80,7 @@ class Follower:
         _require_threads()
         # Before the thread starts, so that a fork in between handles this follower and its thread.
         followers.add(self)
-        self._begin(with_thread=not _uwsgi_forks_later())
+        self._begin(with_thread=not uwsgi_forks_later())
 
     def _begin(self, *, with_thread: bool) -> None:
         self.stamp[0] = 0
@@ -113,7 +115,7 @@ class Follower:
     def _is_to_begin(self) -> bool:
         if self._process != os.getpid():
             return True
-        return self._thread is None and not self._closed and not _uwsgi_forks_later()
+        return self._thread is None and not self._closed and not uwsgi_forks_later()
 
     @property
     def is_closed(self) -> bool:
@@ -303,7 +305,7 @@ def _require_threads() -> None:
         raise RuntimeError("uWSGI runs no threads of Python: set enable-threads, or nothing is ever heard of the node")
 
 
-def _uwsgi_forks_later() -> bool:
+def uwsgi_forks_later() -> bool:
     """Returns whether uWSGI is loading the application in the process that it will fork the workers from."""
     uwsgi = sys.modules.get("uwsgi")
     return uwsgi is not None and uwsgi.worker_id() == 0

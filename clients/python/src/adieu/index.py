@@ -240,6 +240,9 @@ class Index:
         for entry in entries:
             try:
                 kind, facts, lapses_at = entry["kind"], self.of(text(entry["issuer"])), number(entry["lapses_at"])
+                # Not needed here, because tokens are found by their id alone. A page with another value is invalid.
+                if entry.get("expires_at") is not None:
+                    number(entry["expires_at"])
                 if kind == "token":
                     facts.tokens.put(text(entry["id"]), lapses_at)
                 elif kind == "session":
@@ -272,11 +275,12 @@ class Index:
     def is_revoked(self, claims: "Claims") -> bool:
         """Returns whether a revocation matches the token, or one that could have matched it was removed.
 
-        Raises `TypeError` for a token without an id, and `InvalidClaimsError` for a token that never expires.
+        Raises `TypeError` for a token without an id, and `InvalidClaimsError` for a token that never expires, or whose
+        id is null.
         """
         issuer, token_id, session, subject, issued_at, expires_at, kid, payload = claims
         if token_id is None:
-            raise TypeError("a token without jti is known by itself: give it as token")
+            raise without_id(payload)
         facts = self.own if issuer is None else self._by_issuer.get(issuer, _NOTHING)
         # An id that was added without its issuer is found too, so that this agrees with `in`.
         if token_id in facts.tokens.lapses or token_id in self.own.tokens.lapses:
@@ -295,6 +299,13 @@ class Index:
         if expires_at is None:
             raise InvalidClaimsError("a token without exp outlives its revocation, and can't be judged")
         return expires_at + KEPT_AFTER_EXPIRY <= self.pruned_through
+
+
+def without_id(payload: Mapping[str, Any]) -> TypeError:
+    """Returns the error to raise for a token without an id, which was not given itself either."""
+    if "jti" in payload:
+        return InvalidClaimsError(f"the claim jti must be text of 1 to {_LONGEST} bytes")
+    return TypeError("a token without jti is known by itself: give it as token")
 
 
 Claims = tuple[str | None, str | None, str | None, str | None, int | None, int | None, str | None, Mapping[str, Any]]

@@ -16,10 +16,10 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 # The standard library imports this module with the first connection. If the process forked during that import, the
@@ -42,16 +42,23 @@ _MAX_VALUES = 16 * MAX_PAGE_ENTRIES
 """The maximum number of values in a response. A value takes many times more memory than its bytes."""
 
 MAX_REVOCATIONS = 100
-"""The number of revocations in one request, well below the maximum of a node."""
+"""The maximum number of revocations in one request, well below that of a node."""
+
+MAX_BODY_BYTES = 60_000
+"""The maximum length of the body of a request: a node accepts 64 KiB unless configured otherwise."""
 
 _OF_A_BODY = {"Content-Type": "application/json", "Prefer": "wait=0"}
 """The node should not wait until a cut-off is over: the client waits, by the clock of this machine (RFC 7240)."""
 
-_PERMANENT = frozenset((400, 401, 403, 422))
+_PERMANENT = frozenset((400, 401, 403, 413, 422))
 """The statuses that do not pass by themselves. Others do, such as those of a proxy while the node restarts."""
 
+_COMMA = ", "
 _MOST_IDLE = 4
 _POSITION = re.compile("[0-9]{1,20}")
+_MAX_NUMBER = (1 << 64) - 1
+"""Numbers of the feed have at most 64 bits."""
+
 _LONGEST_MESSAGE = 300
 
 _HUNG_UP = (ConnectionError, http.client.RemoteDisconnected, http.client.BadStatusLine, ssl.SSLEOFError)
@@ -109,11 +116,12 @@ class Node:
                 cursor=_is(str, answer["cursor"]),
                 complete=_is(bool, answer["complete"]),
                 from_start=_is(bool, answer["from_start"]),
-                age_ms=_is(int, answer["age_ms"]),
+                age_ms=_number(answer["age_ms"]),
                 pruned_through=number(answer["pruned_through"]),
                 issuer=text(answer["issuer"]),
                 entries=_is(list, answer["entries"]),
             )
+            _number(answer["max_staleness_ms"])
             log, position = _place(page.cursor)
         except (KeyError, TypeError) as error:
             raise UnavailableError("the node's answer is not a page of revocations") from error
@@ -126,8 +134,7 @@ class Node:
 
     def revoke(self, revocations: Sequence[Mapping[str, Any]], timeout: float) -> None:
         """Sends revocations; durable when it returns. Raises `UnavailableError` or `RefusedError`."""
-        for start in range(0, len(revocations), MAX_REVOCATIONS):
-            body = json.dumps({"revocations": revocations[start : start + MAX_REVOCATIONS]}).encode("ascii")
+        for body in _bodies(revocations):
             self._ask("POST", "/revocations", body, timeout)
 
     def after_fork(self) -> None:
@@ -163,7 +170,7 @@ class Node:
         except (OSError, http.client.HTTPException) as error:
             raise UnavailableError(f"the node can't be reached: {type(error).__name__}") from error
         try:
-            answer = json.loads(content) if _values(content) <= _MAX_VALUES else None
+            answer = _parsed(content) if _values(content) <= _MAX_VALUES else None
         except (ValueError, RecursionError):
             answer = None
         if status != http.client.OK:
@@ -289,12 +296,50 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_Bounded(sock, until))
 
 
+def _bodies(revocations: Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
+    """Returns the bodies of the requests for revocations, in order. Only a body of one revocation may be longer."""
+    batch: list[str] = []
+    length = 0
+    for each in map(json.dumps, revocations):
+        if batch and (len(batch) == MAX_REVOCATIONS or length + len(each) > MAX_BODY_BYTES):
+            yield _body(batch)
+            batch = []
+        if not batch:
+            length = len(_body(batch))
+        batch.append(each)
+        length += len(each) + len(_COMMA)
+    if batch:
+        yield _body(batch)
+
+
+def _body(revocations: Sequence[str]) -> bytes:
+    return f'{{"revocations": [{_COMMA.join(revocations)}]}}'.encode("ascii")
+
+
+def _parsed(content: bytes) -> Any:
+    """Reads a JSON text as strictly as the compiled core does. Raises `ValueError` or `RecursionError`."""
+    # As bytes, the standard library would also read UTF-16, half a surrogate pair, and text after a byte order mark.
+    return json.loads(content.decode(), object_pairs_hook=_members, parse_constant=_no_number)
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    # Two parsers could read different values there.
+    if len(members) != len(pairs):
+        raise ValueError("a name appears twice")
+    return members
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
 def _place(cursor: str) -> tuple[str, int]:
     """Returns the id of a log and a position in it."""
     log, _, position = cursor.rpartition(".")
     if not _POSITION.fullmatch(position):
         raise TypeError
-    return text(log), int(position)
+    return text(log), _number(int(position))
 
 
 def _values(content: bytes) -> int:
@@ -321,6 +366,12 @@ def _refusal(status: int, answer: object) -> AdieuError:
 
 
 def _is(kind: type[Any], value: object) -> Any:
-    if type(value) is not kind or (kind is int and value < 0):  # type: ignore[operator]
+    if type(value) is not kind:
         raise TypeError
     return value
+
+
+def _number(value: object) -> int:
+    if type(value) is int and 0 <= value <= _MAX_NUMBER:
+        return value
+    raise TypeError

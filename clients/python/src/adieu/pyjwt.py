@@ -5,6 +5,7 @@ import http.client
 import json
 import math
 import os
+import re
 import ssl
 import threading
 import time
@@ -16,8 +17,8 @@ from urllib.parse import urlsplit
 from adieu import base64url, kind
 from adieu.acceptance import SKEW
 from adieu.errors import InvalidClaimsError, StaleError
-from adieu.follower import logger
-from adieu.index import claims_of
+from adieu.follower import logger, uwsgi_forks_later
+from adieu.index import NEVER, claims_of
 from adieu.node import connection_to, limit_response, names_a_host
 
 if TYPE_CHECKING:
@@ -29,13 +30,22 @@ try:
 except ImportError as missing:
     raise ImportError('a Verifier needs the compiled core, or PyJWT: pip install "adieu[fast]"') from missing
 
-_MAX_TOKEN_BYTES = 8 * 1024
 _MAX_DOCUMENT_BYTES = 256 * 1024
 _TIMEOUT = 10.0
 """How many seconds a request for keys may take, with its whole response."""
 
 _KEYS_INTERVAL = 300.0
+"""How many seconds keys are used before the next request, unless the issuer says how long (``max-age``)."""
+
+_MIN_MAX_AGE, _MAX_MAX_AGE = 60.0, 3600.0
+"""The limits of what the issuer says."""
+
 _MIN_KEYS_INTERVAL = 5.0
+"""The minimum number of seconds between two requests, for an unknown key."""
+
+_RETRY_INTERVAL = 0.25
+"""The number of seconds between two requests while no keys are known."""
+
 _MAX_UNCONFIRMED = 24 * 3600
 """How many seconds keys are used while no newer ones can be read."""
 
@@ -87,6 +97,7 @@ class Checker:
         audience: Sequence[str],
         leeway: float,
         max_lifetime: float | None,
+        max_token_bytes: int,
         lenient: bool,
         key: bytes | None,
         algorithm: str | None,
@@ -99,8 +110,10 @@ class Checker:
         self._blocklist = blocklist
         self._issuer = issuer
         self._audience = frozenset(audience)
-        self._leeway = leeway
+        # Rounded up, as in the compiled core: times are whole seconds.
+        self._leeway = math.ceil(leeway)
         self._max_lifetime = math.inf if max_lifetime is None else math.ceil(max_lifetime)
+        self._max_token_bytes = max_token_bytes
         self._lenient = lenient
         self._subject_claim = blocklist._subject_claim
         self._keys: _Keys | _Fixed
@@ -154,16 +167,22 @@ class Checker:
         named = self._check(header, payload)
         ours = {**payload, "iss": self._issuer}
         if blocklist.is_revoked(ours, token, kid=kid):
-            if payload["exp"] + 120 <= blocklist._index.pruned_through:
-                raise _InvalidError("the token has expired", "token_expired")
-            raise _InvalidError("it was revoked", "token_revoked")
+            if self._is_known(ours, token, kid):
+                raise _InvalidError("it was revoked", "token_revoked")
+            # Its revocation may have been removed.
+            raise _InvalidError("the token has expired", "token_expired")
         if type is not None and type != named:
             raise _InvalidError(f"expected a token of type `{type}`")
         return kid
 
+    def _is_known(self, payload: Mapping[str, Any], token: str, kid: str | None) -> bool:
+        """Returns whether a revocation in the index matches the token, whatever its expiry is."""
+        claims = claims_of(payload, self._subject_claim, token, kid)
+        return self._blocklist._index.is_revoked((*claims[:5], NEVER, *claims[6:]))
+
     def _authenticate(self, token: str) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None]:
         """Returns the header and the payload of an authentic token, and the `kid` of the key that has signed it."""
-        if len(token) > _MAX_TOKEN_BYTES:
+        if len(token) > self._max_token_bytes:
             raise _InvalidError("the token is too long")
         header, content, signature = map(base64url.decode, token.split(".") if token.count(".") == 2 else ("", "", ""))
         named = _members(header)
@@ -243,7 +262,7 @@ class _Fixed:
         if len(key) < smallest:
             raise ValueError(f"a secret for {algorithm} must have at least {smallest} bytes")
         # Otherwise a public key would be taken for a secret, and who knows it could sign.
-        if key.lstrip().startswith(b"-----BEGIN "):
+        if b"-----BEGIN " in key:
             raise ValueError(f"key must be a secret for {algorithm}, and is in PEM form")
         self._key = (None, algorithm, key)
 
@@ -271,11 +290,12 @@ class _Keys:
         self._rsa = rsa
         self._tls = tls or (ssl.create_default_context() if parts.scheme == "https" else None)
         self._known: list[Key] | None = None
-        self._process = 0
+        self._age = _KEYS_INTERVAL
+        self._tried_at = -math.inf
         self.failure: str | None = None
         """Why the keys are not known; none if they are."""
         self.is_closed = False
-        self._start()
+        self._begin(with_thread=not uwsgi_forks_later())
 
     @property
     def are_known(self) -> bool:
@@ -283,7 +303,9 @@ class _Keys:
         if self.is_closed:
             return False
         if self._process != os.getpid():
-            self._start()
+            self._begin(with_thread=True)
+        elif self._thread is None:
+            self._run_without_a_thread()
         return self._known is not None
 
     def candidates(self, algorithm: str, kid: str | None) -> "list[Key] | None":
@@ -300,11 +322,28 @@ class _Keys:
         self._closing.set()
         self._missed.set()
 
-    def _start(self) -> None:
+    def _begin(self, *, with_thread: bool) -> None:
         self._process = os.getpid()
         self._missed = threading.Event()
         self._closing = threading.Event()
-        threading.Thread(target=self._follow, args=(self._process,), name="adieu-keys", daemon=True).start()
+        self._thread: threading.Thread | None = None
+        if with_thread:
+            self._thread = threading.Thread(target=self._follow, args=(self._process,), name="adieu-keys", daemon=True)
+            self._thread.start()
+
+    def _run_without_a_thread(self) -> None:
+        """Reads the keys on the caller's thread while uWSGI loads the application, and later starts the thread.
+
+        See `adieu.follower.Follower` for why no thread runs while uWSGI forks.
+        """
+        if not uwsgi_forks_later():
+            self._begin(with_thread=True)
+        elif self._known is None and time.monotonic() - self._tried_at > _RETRY_INTERVAL:
+            try:
+                self._known, self.failure = self._read(), None
+            except Exception as error:  # noqa: BLE001  The caller tries again.
+                self.failure = f"{type(error).__name__}: {error}"
+            self._tried_at = time.monotonic()
 
     def _follow(self, process: int) -> None:
         confirmed_at, failed = time.monotonic(), False
@@ -320,8 +359,8 @@ class _Keys:
                 if time.monotonic() - confirmed_at > _MAX_UNCONFIRMED:
                     self._known = None
                 self.failure = why if self._known is None else None
-            self._closing.wait(0.25 if self._known is None else _MIN_KEYS_INTERVAL)
-            self._missed.wait(0 if failed else _KEYS_INTERVAL)
+            self._closing.wait(_RETRY_INTERVAL if self._known is None else _MIN_KEYS_INTERVAL)
+            self._missed.wait(0 if failed else self._age - _MIN_KEYS_INTERVAL)
             self._missed.clear()
 
     def _read(self) -> "list[Key]":
@@ -334,9 +373,21 @@ class _Keys:
             content = response.read(_MAX_DOCUMENT_BYTES + 1)
             if response.status != http.client.OK or len(content) > _MAX_DOCUMENT_BYTES:
                 raise OSError(f"status {response.status}")
+            directives = response.getheader("Cache-Control", "")
         finally:
             connection.close()
-        return self._of_document(content, self._rsa)
+        keys = self._of_document(content, self._rsa)
+        self._age = _age(directives)
+        return keys
+
+
+def _age(directives: str) -> float:
+    """Returns ``max-age`` (RFC 9111 section 5.2.2.1), within limits."""
+    for directive in directives.split(","):
+        said = re.fullmatch("max-age=([0-9]{1,19})", directive.strip())
+        if said:
+            return min(max(float(said[1]), _MIN_MAX_AGE), _MAX_MAX_AGE)
+    return _KEYS_INTERVAL
 
 
 class _Members(dict[str, Any]):

@@ -9,6 +9,7 @@
 import base64
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -20,6 +21,9 @@ from adieu.index import token_id_of
 
 STALE = "revocation_state_stale"
 """The code of the checks below that stands for `StaleError`."""
+
+MAX_TOKEN_BYTES = 8 * 1024
+"""The default maximum length of a token, in bytes."""
 
 _POLL = 0.005
 
@@ -65,13 +69,16 @@ class Verifier:
     """Verifies the tokens of one issuer.
 
     - `url`, `client_id`, `secret` and any further `options` are those of `Blocklist`; or pass an existing `blocklist`.
-      If `issuer` is not the node's, make it with the same `issuer`: it revokes under its own.
+      If `issuer` is not the node's, make it with the same `issuer`: it revokes under its own. With the profile
+      ``"plain"``, a blocklist of another issuer raises `ValueError`: a token without ``iss`` would be two issuers'.
+      For a blocklist without an `issuer`, that is known once the node has named its own.
       With another `subject_claim` than ``"sub"``, a token must have that claim, as a text, and need not have ``sub``.
     - `issuer` is the issuer that tokens must name, and that of what `blocklist` revokes.
     - `audience`: a token must be for one of these; without them, a token for an audience is rejected.
     - `leeway`: the accepted difference between the issuer's clock and this one in seconds, at most 60.
     - `max_lifetime`: how many seconds a token may live; one that lives longer is rejected. Set it to the `max_lifetime`
       of the issuer at the node, which keeps revocations for that long.
+    - `max_token_bytes`: the maximum length of a token; a longer one is rejected before it is decoded.
     - `profile`: ``"rfc9068"`` requires ``iss``, ``sub``, ``jti``, and a header ``typ`` of ``at+jwt`` or ``rt+jwt``.
       ``"plain"`` accepts tokens as PyJWT, Flask-JWT-Extended and simplejwt make them, without ``iss``, ``jti`` or a
       kind; use it only if the key signs tokens of this issuer alone.
@@ -95,6 +102,7 @@ class Verifier:
         audience: Sequence[str] = (),
         leeway: float = 0.0,
         max_lifetime: float | None = None,
+        max_token_bytes: int = MAX_TOKEN_BYTES,
         profile: Literal["rfc9068", "plain"] = "rfc9068",
         key: str | bytes | None = None,
         algorithm: str | None = None,
@@ -110,6 +118,12 @@ class Verifier:
             raise ValueError("leeway must be between 0 and 60 seconds")
         if max_lifetime is not None and not 0 < max_lifetime < math.inf:
             raise ValueError("max_lifetime must be a positive number of seconds")
+        if type(max_token_bytes) is not int or not 1 <= max_token_bytes <= sys.maxsize:
+            raise ValueError("max_token_bytes must be a whole number, at least 1")
+        self._issuer = issuer
+        self._is_to_compare = blocklist is not None and profile == "plain"
+        if blocklist is not None and self._is_to_compare:
+            self._compare_issuers(blocklist)
         self._owns = blocklist is None
         if blocklist is None:
             blocklist = self.blocklist_class(url, client_id, secret, issuer=issuer, **options)
@@ -118,7 +132,15 @@ class Verifier:
         self._check: Any = None
         try:
             self._check = self._checker(
-                issuer, audience, leeway, max_lifetime, profile == "plain", content, algorithm, keys_url
+                issuer,
+                audience,
+                leeway,
+                max_lifetime,
+                max_token_bytes,
+                profile == "plain",
+                content,
+                algorithm,
+                keys_url,
             )
         except BaseException:
             self.close()
@@ -130,6 +152,7 @@ class Verifier:
         audience: Sequence[str],
         leeway: float,
         max_lifetime: float | None,
+        max_token_bytes: int,
         lenient: bool,
         key: bytes | None,
         algorithm: str | None,
@@ -139,7 +162,18 @@ class Verifier:
         if core is None:
             from adieu.pyjwt import Checker
 
-            return Checker(self.blocklist, issuer, audience, leeway, max_lifetime, lenient, key, algorithm, keys_url)
+            return Checker(
+                self.blocklist,
+                issuer,
+                audience,
+                leeway,
+                max_lifetime,
+                max_token_bytes,
+                lenient,
+                key,
+                algorithm,
+                keys_url,
+            )
         import adieu_core
 
         return adieu_core.Verifier(
@@ -149,6 +183,7 @@ class Verifier:
             audience=list(audience),
             leeway=leeway,
             max_lifetime=max_lifetime,
+            max_token_bytes=max_token_bytes,
             lenient=lenient,
             key=key,
             algorithm=algorithm,
@@ -156,16 +191,25 @@ class Verifier:
             subject_claim=self.blocklist._subject_claim,
         )
 
-    def verify(self, token: str | bytes, type: Literal["access", "refresh"] | None = "access") -> Claims:  # noqa: A002
+    def verify(
+        self,
+        token: str | bytes | None,
+        type: Literal["access", "refresh"] | None = "access",  # noqa: A002
+    ) -> Claims:
         """Returns the claims of a token that is authentic, valid, of this type and not revoked.
 
         `type` is ``"access"``, ``"refresh"`` for the application's own refresh tokens, or none for either. Raises
         `TokenError`, whose `code` is stable, and `StaleError` if the revocations or the keys are not recent enough.
+        `token` is None if the request has no token.
         """
+        if token is None:
+            token = ""
         if not isinstance(token, str):
             token = token.decode("ascii", "replace")
         verdict = self._check.verify(token, type)
         if not isinstance(verdict, tuple):
+            if self._is_to_compare:
+                self._compare_issuers(self.blocklist)
             return Claims(token, verdict)
         code, reason = verdict
         if code != STALE:
@@ -174,6 +218,16 @@ class Verifier:
         if self.blocklist._follower.complete_at is None and self.blocklist._looks_again():
             return self.verify(token, type)
         raise self.blocklist._stale() if self._check.has_keys else self._without_keys()
+
+    def _compare_issuers(self, blocklist: Blocklist) -> None:
+        """Raises if the blocklist looks up and revokes tokens without ``iss`` under another issuer than this one."""
+        of = blocklist._index.node_issuer if blocklist._issuer is None else blocklist._issuer
+        if of is None:
+            # The node has not named its issuer yet.
+            return
+        if of != self._issuer:
+            raise ValueError(f"the blocklist must be made with issuer={self._issuer!r}, and its issuer is {of!r}")
+        self._is_to_compare = False
 
     def _without_keys(self) -> StaleError:
         failure = self._check.keys_failure
@@ -194,6 +248,8 @@ class Verifier:
         """Waits until the keys and the revocations are known; raises like `Blocklist.wait_ready`."""
         until = moment() + int(timeout * SECOND)
         self.blocklist.wait_ready(timeout)
+        if self._is_to_compare:
+            self._compare_issuers(self.blocklist)
         while not self._check.has_keys:
             if moment() > until:
                 raise self._without_keys()
