@@ -266,7 +266,8 @@ pub struct Settings {
 
     /// Whether strangers may register: "open", "invite" (once with each invitation of an administrator), or "closed" (users are then added
     /// with `adieu user add`). Not set: "open" while `listen` and `console_listen` are only Unix sockets and loopback addresses and there are
-    /// no `trusted_proxies`, and "closed" if other machines can reach the server.
+    /// no `trusted_proxies`, and "closed" otherwise. A proxy on this machine that is not among `trusted_proxies` is not noticed: behind one,
+    /// set this.
     #[config(env = "ADIEU_REGISTRATION", deserialize_with = text)]
     pub registration: Option<Registration>,
 

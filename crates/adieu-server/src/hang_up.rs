@@ -41,14 +41,29 @@ pub(crate) async fn to_its_end<T: Send + 'static>(handler: impl Future<Output = 
 /// Does something that changes nothing and only costs, such as waiting or hashing a password. If nobody waits for the response any more, the
 /// whole handler ends here.
 pub(crate) async fn for_the_response<T>(work: impl Future<Output = T>) -> T {
-    let count = |change: fn(usize) -> usize| {
+    let _counted = Counted::new();
+    work.await
+}
+
+/// Counts something that is done for the response, until it is dropped, which a timeout may do early.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        Self::count(|depth| depth.saturating_add(1));
+        Self
+    }
+
+    fn count(change: fn(usize) -> usize) {
         // Outside of a handler, nobody hangs up.
         let _ = FOR_THE_RESPONSE.try_with(|depth| depth.set(change(depth.get())));
-    };
-    count(|depth| depth.saturating_add(1));
-    let result = work.await;
-    count(|depth| depth.saturating_sub(1));
-    result
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        Self::count(|depth| depth.saturating_sub(1));
+    }
 }
 
 #[cfg(test)]
@@ -64,14 +79,25 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A handler that waits for the response or not, for two seconds, and says how far it has come.
-    async fn handler(steps: UnboundedSender<&'static str>, is_for_the_response: bool) {
+    #[derive(Debug, Clone, Copy)]
+    enum Waits {
+        ForAChange,
+        ForTheResponse,
+        /// Until a timeout drops the wait.
+        ForTheResponseAtMost,
+    }
+
+    /// A handler that waits for two seconds, and says how far it has come.
+    async fn handler(steps: UnboundedSender<&'static str>, waits: Waits) {
         let _ended = steps.clone();
         let _ = steps.send("begun");
         sleep(SECOND).await;
-        match is_for_the_response {
-            true => for_the_response(sleep(2 * SECOND)).await,
-            false => sleep(2 * SECOND).await,
+        match waits {
+            Waits::ForAChange => sleep(2 * SECOND).await,
+            Waits::ForTheResponse => for_the_response(sleep(2 * SECOND)).await,
+            Waits::ForTheResponseAtMost => {
+                let _ = timeout(2 * SECOND, for_the_response(sleep(60 * SECOND))).await;
+            }
         }
         let _ = steps.send("waited");
         sleep(SECOND).await;
@@ -81,21 +107,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_handler_goes_on_unless_what_it_does_is_for_the_response() {
         // Hangs up before the wait, during it, after it, and not at all.
-        for (hangs_up_after, is_for_the_response, reached) in [
-            (SECOND / 2, false, "done"),
-            (SECOND / 2, true, "begun"),
-            (SECOND * 3 / 2, false, "done"),
-            (SECOND * 3 / 2, true, "begun"),
-            (SECOND * 7 / 2, true, "done"),
-            (SECOND * 9, true, "done"),
+        for (hangs_up_after, waits, reached) in [
+            (SECOND / 2, Waits::ForAChange, "done"),
+            (SECOND / 2, Waits::ForTheResponse, "begun"),
+            (SECOND * 3 / 2, Waits::ForAChange, "done"),
+            (SECOND * 3 / 2, Waits::ForTheResponse, "begun"),
+            (SECOND * 3 / 2, Waits::ForTheResponseAtMost, "begun"),
+            (SECOND * 7 / 2, Waits::ForTheResponse, "done"),
+            (SECOND * 7 / 2, Waits::ForTheResponseAtMost, "done"),
+            (SECOND * 9, Waits::ForTheResponse, "done"),
         ] {
             let (steps, mut seen) = unbounded_channel();
-            let _ = timeout(hangs_up_after, to_its_end(handler(steps, is_for_the_response))).await;
+            let _ = timeout(hangs_up_after, to_its_end(handler(steps, waits))).await;
             let mut last = "";
             while let Some(step) = seen.recv().await {
                 last = step;
             }
-            assert_eq!(last, reached, "{hangs_up_after:?}, {is_for_the_response}");
+            assert_eq!(last, reached, "{hangs_up_after:?}, {waits:?}");
         }
     }
 }

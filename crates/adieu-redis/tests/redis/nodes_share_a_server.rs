@@ -54,8 +54,8 @@ async fn who_waits_is_woken_by_another_process_and_not_by_the_clock() {
         assert_eq!(page.entries.len(), 1);
         cursor = page.cursor;
     }
-    took.sort();
-    assert!(took[took.len() / 2] < Duration::from_secs(5), "{took:?}");
+    // The clock alone wakes a reader every 250 ms, so after 230 ms each time.
+    assert!(took.iter().min() < Some(&Duration::from_millis(150)), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -106,8 +106,12 @@ async fn revoke(
         // The caller's credentials are valid here; the relay's are not valid there.
         return Err(ApiError::Unavailable("the node does not let this relay revoke".into()));
     }
+    if !(status == StatusCode::OK || status.is_client_error() || status.is_server_error()) {
+        // No node says that: something between has answered.
+        return Err(ApiError::Unavailable("the answer is not that of a node".into()));
+    }
     let cursor = answer.headers().get(&CURSOR);
-    if status.is_success() {
+    if status == StatusCode::OK {
         api.relay.catch_up(cursor.and_then(|cursor| cursor.to_str().ok()?.parse().ok())).await?;
     }
     let mut response = (status, answer.body().clone()).into_response();

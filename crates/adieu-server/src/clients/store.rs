@@ -12,6 +12,7 @@ pub use postgres::{is_migrated_postgres, migrate_postgres};
 pub use sqlite::{is_migrated, migrate};
 
 use super::{Capability, Client, ClientName, Limits, SecretHash};
+use crate::config::Rate;
 
 /// A store of clients. Each call is one atomic step, durable when it returns.
 #[async_trait]
@@ -67,7 +68,10 @@ fn written(limits: Limits) -> (Option<String>, Option<i64>) {
 }
 
 fn read(quota: Option<&str>, horizon: Option<i64>) -> Option<Limits> {
-    let quota = quota.map(str::parse).transpose().ok()?;
+    let quota = match quota {
+        Some(quota) => Some(Rate::stored(quota)?),
+        None => None,
+    };
     let horizon = horizon.map(u64::try_from).transpose().ok()?.map(Duration::from_secs);
     Some(Limits { quota, horizon })
 }

@@ -224,6 +224,7 @@ pub(super) fn written(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
+/// The longest period of a rate: it is counted in nanoseconds, in 64 bits.
 const LONGEST_RATE: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A rate limit: `burst` at once, which become available again evenly over `per`.
@@ -233,6 +234,21 @@ pub struct Rate {
     pub burst: u32,
     /// The time in which all of them become available again; from a second to a year.
     pub per: Duration,
+}
+
+impl Rate {
+    /// Reads a rate that was accepted before periods had a maximum: a longer one is taken for that.
+    #[must_use]
+    pub fn stored(text: &str) -> Option<Self> {
+        let rate = Self::unbounded(text)?;
+        Some(Self { per: rate.per.min(LONGEST_RATE), ..rate })
+    }
+
+    fn unbounded(text: &str) -> Option<Self> {
+        let (burst, per) = text.split_once(" per ")?;
+        let rate = Self { burst: burst.trim().parse().ok()?, per: Duration::read(per.trim())? };
+        (rate.burst > 0 && rate.per >= Duration::from_secs(1)).then_some(rate)
+    }
 }
 
 impl fmt::Display for Rate {
@@ -250,12 +266,10 @@ impl FromStr for Rate {
 }
 
 impl Value for Rate {
-    const WANTED: &'static str = r#"a rate, such as "10 per 5m""#;
+    const WANTED: &'static str = r#"a rate, such as "10 per 5m", of a year at most"#;
 
     fn read(text: &str) -> Option<Self> {
-        let (burst, per) = text.split_once(" per ")?;
-        let rate = Self { burst: burst.trim().parse().ok()?, per: Duration::read(per.trim())? };
-        (rate.burst > 0 && (Duration::from_secs(1)..=LONGEST_RATE).contains(&rate.per)).then_some(rate)
+        Self::unbounded(text).filter(|rate| rate.per <= LONGEST_RATE)
     }
 }
 
@@ -406,7 +420,12 @@ mod tests {
     fn rates_are_read() {
         assert_eq!(Rate::read("10 per 5m"), Some(Rate { burst: 10, per: Duration::from_secs(300) }));
         for text in ["0 per 5m", "10", "10 per 0s", "10/5m", "-1 per 5m", "10 per 5"] {
-            assert_eq!(Rate::read(text), None, "{text}");
+            assert_eq!((Rate::read(text), Rate::stored(text)), (None, None), "{text}");
+        }
+        let year = Rate { burst: 1, per: Duration::from_secs(366 * 86_400) };
+        assert_eq!((Rate::read("1 per 366d"), Rate::stored("1 per 366d")), (Some(year), Some(year)));
+        for text in ["1 per 367d", "1 per 213503d"] {
+            assert_eq!((Rate::read(text), Rate::stored(text)), (None, Some(year)), "{text}");
         }
     }
 }

@@ -14,7 +14,13 @@ use adieu::{
     token::{Algorithm, Claims, SigningKey, TokenType, encode},
 };
 use adieu_client::wire;
-use axum::{Router, body::Bytes, http::header, routing::get};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::Request,
+    http::{StatusCode, header},
+    routing::{get, post},
+};
 use serde_json::{Value, json};
 use test_servers::adieu::{Credentials, Tokens, status};
 use tokio::{
@@ -136,6 +142,30 @@ async fn a_relay_answers_a_revocation_as_its_node_does() {
         let _reset = stream.read_to_string(&mut answer).await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
         assert!(answer.ends_with(r#"{"code":413,"status":"Payload Too Large"}"#), "{answer}");
+    }
+}
+
+/// Of other successes nothing is known: something between may have answered.
+#[tokio::test]
+async fn only_200_means_that_a_revocation_at_a_relay_is_durable() {
+    let (node, [at_node]) = adieu().start_with_clients(["relay"]).await;
+    for told in [StatusCode::ACCEPTED, StatusCode::NO_CONTENT, StatusCode::PARTIAL_CONTENT, StatusCode::FOUND] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let between = format!("http://{}", listener.local_addr().unwrap());
+        let (http, url) = (reqwest::Client::new(), node.url(""));
+        // Passes on what is read, and answers what is written itself.
+        let read = async move |request: Request| {
+            let target = format!("{url}{}", request.uri());
+            let answer = http.get(target).headers(request.headers().clone()).send().await.unwrap();
+            (answer.status(), answer.headers().clone(), answer.bytes().await.unwrap())
+        };
+        let answers =
+            Router::new().route("/revocations", post(async move || told).fallback(read.clone())).fallback(read);
+        let serving = tokio::spawn(async move { axum::serve(listener, answers).await });
+        let (relay, [client]) = adieu().following(&between, &at_node).start_with_clients(["service"]).await;
+        let (status, answer) = relay.revoke(&client, "", json!({ "token_id": "x" })).await;
+        assert_eq!(status, 503, "{told}: {answer}");
+        serving.abort();
     }
 }
 

@@ -190,7 +190,8 @@ impl Rotation {
         if session.refresh_id == *presented {
             let used = std::mem::replace(&mut session.refresh_id, self.successor.clone());
             let before = session.previous_refresh_id.replace(used);
-            session.used_refresh = before.map(|id| UsedRefresh { id, at: session.refreshed_at });
+            // By this clock: that of the node that rotated last may be ahead.
+            session.used_refresh = before.map(|id| UsedRefresh { id, at: session.refreshed_at.min(self.now) });
             // Not before the tokens of a node whose clock is ahead: a cut-off of everything covers the sessions whose time it has reached.
             session.refreshed_at = self.now.max(session.refreshed_at);
             session.last_seen_at = session.last_seen_at.max(self.now);

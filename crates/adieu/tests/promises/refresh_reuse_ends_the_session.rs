@@ -7,10 +7,11 @@ use adieu::{
     revocation::RevokedBy,
     session::{Scope, SessionError, SessionSettings},
     store::Memory,
+    time::ManualClock,
     token::TokenError,
 };
 
-use crate::support::{Node, Setup, issuer, jose};
+use crate::support::{NOON, Node, Setup, issuer, jose};
 
 const REVOKED: TokenError = TokenError::Revoked(RevokedBy::Session);
 
@@ -136,6 +137,19 @@ async fn the_grace_begins_when_a_token_is_used_and_not_when_its_successor_is() {
     node.clock.advance(Duration::from_secs(12));
     node.catch_up().await;
     node.refresh(&second.refresh).await.unwrap();
+    assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::InvalidToken(REVOKED))));
+}
+
+#[tokio::test]
+async fn the_grace_is_no_longer_because_another_node_has_a_clock_that_is_ahead() {
+    let store = Memory::new();
+    let setup = |ahead| Setup { clock: ManualClock::at(NOON.plus(Duration::from_secs(ahead))), ..Setup::default() };
+    let (ahead, node) = (Node::on(store.clone(), setup(3)).await, Node::on(store, setup(0)).await);
+    let first = ahead.log_in(jose()).await;
+    let second = node.refresh(&first.refresh).await.unwrap();
+    node.refresh(&second.refresh).await.unwrap();
+    node.clock.advance(Duration::from_secs(12));
+    node.catch_up().await;
     assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::InvalidToken(REVOKED))));
 }
 
