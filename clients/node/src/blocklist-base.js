@@ -127,6 +127,11 @@ export class BlocklistBase {
     return this.#subjectClaim;
   }
 
+  /** The issuer of tokens without `iss`: by default the node's own, once known. */
+  get issuer() {
+    return this.#issuer ?? this.#names.at(-1);
+  }
+
   /** The address of the node. */
   get url() {
     return this.#connection.url;
@@ -348,7 +353,7 @@ export class BlocklistBase {
       staleAcceptances: this.#staleAcceptances,
       follower: id,
       cursor,
-      issuer: this.#issuer ?? this.#names.at(-1),
+      issuer: this.issuer,
       failure,
     };
   }
@@ -381,7 +386,7 @@ export class BlocklistBase {
     if (kid !== undefined && typeof kid !== 'string') throw new InvalidClaimsError('the kid of a token must be a text');
     const expiresAt = date(claims.exp, 'exp');
     if (expiresAt === undefined) throw new InvalidClaimsError('a token without exp outlives its revocation, and can\'t be judged');
-    const issuer = this.#issuerOf(claims) ?? this.#names.at(-1);
+    const issuer = text(claims.iss, 'iss') ?? this.issuer;
     const session = text(claims.sid, 'sid');
     const subject = subjectOf(/** @type {Record<string, unknown>} */ (claims)[this.#subjectClaim], this.#subjectClaim);
     const issuedAt = date(claims.iat, 'iat');

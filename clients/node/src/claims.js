@@ -17,7 +17,7 @@ export function signingInput(token) {
 const MAX_ID_BYTES = 512;
 
 /** The end of the year 9999, in seconds. A later time is in milliseconds by mistake. */
-const LATEST = 253_402_300_799;
+export const LATEST = 253_402_300_799;
 
 /** The claims that no revocation by claim names. */
 const RESERVED = new Set(['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', 'sid', 'type', 'fresh']);

@@ -7,7 +7,7 @@ import { isUtf8 } from 'node:buffer';
 
 import { TokenError } from './errors.js';
 
-/** The maximum length of a token, in bytes. */
+/** The maximum length of a token in bytes, unless set otherwise. */
 export const MAX_TOKEN_BYTES = 8192;
 
 /** The maximum number of members, and the maximum nesting. */
@@ -20,8 +20,8 @@ const BACKSLASH = 0x5c;
 /** In the output of `JSON.stringify()`: half of a surrogate pair. */
 const LONE_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/;
 
-/** What is being decoded. Decoding into a buffer of its own is cheaper than allocating one. */
-const bytes = Buffer.allocUnsafeSlow(MAX_TOKEN_BYTES);
+/** What is being decoded. Decoding into a buffer of its own is cheaper than allocating one. It grows with the longest token. */
+let bytes = Buffer.allocUnsafeSlow(MAX_TOKEN_BYTES);
 
 /** @param {string} message */
 export function malformed(message) {
@@ -30,12 +30,13 @@ export function malformed(message) {
 
 /**
  * Returns an object and its JSON text.
- * @param {string} encoded at most {@link MAX_TOKEN_BYTES}
+ * @param {string} encoded
  * @param {string} what the part of the token, for error messages
  * @returns {{ text: string, value: Record<string, unknown> }}
  * @throws {TokenError}
  */
 export function readObject(encoded, what) {
+  if (encoded.length > bytes.length) bytes = Buffer.allocUnsafeSlow(encoded.length);
   const length = bytes.write(encoded, 0, 'base64url');
   // Decoding ignores unused bits and characters that are not base64url.
   if (bytes.toString('base64url', 0, length) !== encoded) throw malformed(`the ${what} is not canonical base64url`);

@@ -1,6 +1,7 @@
 /** The integration for `@fastify/jwt`: `app.register(jwt, { secret, trusted: trusted(blocklist) })`. */
 
 import { SKEW } from './acceptance.js';
+import { UsageError } from './errors.js';
 import { ACCESS, checked, headerOf } from './kind.js';
 import { EXPIRED, INVALID, MISSING, REVOKED, bearerToken, isGood, ownRefusal } from './refusals.js';
 
@@ -23,18 +24,18 @@ export { bearerToken };
  * @param {(request: R) => string | undefined} [options.getToken] required for tokens without `jti`, and for tokens outside of the header
  *   `Authorization`: the same function as `verify.extractToken` of `@fastify/jwt`, for example {@link bearerToken}. A function that finds
  *   another token in the request would accept a revoked one
+ * @param {boolean} [options.complete] whether `@fastify/jwt` has the option `complete` of `verify`, so that it passes on the whole token
  * @param {number} [options.skew] how many seconds the clock of the issuer may be ahead: 3 by default. At most the issuer's `clock_skew` at
  *   the node, which is how far a cut-off of a subject reaches
  * @returns {(request: R, decoded: Record<string, any>) => Promise<boolean>}
  */
-export function trusted(blocklist, { types = ACCESS, getToken, skew = SKEW } = {}) {
+export function trusted(blocklist, { types = ACCESS, getToken, complete = false, skew = SKEW } = {}) {
   const kinds = checked(types);
   return async (request, decoded) => {
-    // With the option `complete`, `decoded` is the whole token.
-    const isComplete = 'header' in decoded && 'payload' in decoded;
-    const claims = /** @type {Claims} */ (isComplete ? decoded.payload : decoded);
+    const claims = /** @type {Claims} */ (complete ? decoded.payload : decoded);
     const token = getToken?.(request);
-    const header = isComplete ? decoded.header : headerOf(token ?? bearerToken(request));
+    const header = complete ? decoded.header : headerOf(token ?? bearerToken(request));
+    if (header === undefined) throw new UsageError('the token is not in the header Authorization: give `getToken`');
     await blocklist.fresh();
     return isGood(blocklist, kinds, header, claims, token, skew);
   };

@@ -134,7 +134,7 @@ export class KeySet {
    * Returns the keys of an issuer's document (RFC 7517 section 5). A key that is not a public key for signatures with a known algorithm is
    * left out, and so is a second key with the same id. Throws if this is no such document.
    * @param {Buffer} document
-   * @param {Algorithm} rsa the algorithm of RSA keys that name none
+   * @param {Algorithm} [rsa] the algorithm of RSA keys that name none
    */
   static parse(document, rsa) {
     const { keys } = JSON.parse(document.toString());
@@ -159,12 +159,8 @@ export function fixedKey(key, algorithm) {
   if (key instanceof KeyObject) return new VerifyingKey(algorithm, key);
   if (typeof key !== 'string' && !(key instanceof Uint8Array)) throw new UsageError('key: must be a text, bytes or a KeyObject');
   const bytes = Buffer.from(key);
-  const label = bytes.toString('latin1').trimStart();
-  if (ALGORITHMS[algorithm].type === 'secret') {
-    if (label.startsWith('-----BEGIN ')) throw new UsageError('key: is in PEM form, so it is not a secret');
-    return new VerifyingKey(algorithm, createSecretKey(bytes));
-  }
-  if (!label.startsWith('-----BEGIN PUBLIC KEY-----')) throw new UsageError('key: must be a public key in PEM form');
+  if (ALGORITHMS[algorithm].type === 'secret') return new VerifyingKey(algorithm, createSecretKey(bytes));
+  if (!bytes.toString('latin1').trimStart().startsWith('-----BEGIN PUBLIC KEY-----')) throw new UsageError('key: must be a public key in PEM form');
   let object;
   try {
     object = createPublicKey(bytes);
@@ -176,7 +172,7 @@ export function fixedKey(key, algorithm) {
 
 /**
  * @param {unknown} jwk
- * @param {Algorithm} rsa
+ * @param {Algorithm | undefined} rsa
  * @returns {VerifyingKey | undefined}
  */
 function fromJwk(jwk, rsa) {
@@ -212,6 +208,8 @@ function thumbprint(object) {
 function requireFit(algorithm, { type, bytes = 0, curve }, object) {
   if (type === 'secret') {
     if (object.type !== 'secret') throw new UsageError(`key: ${algorithm} needs a secret`);
+    // Otherwise a public key would be taken for a secret, and who knows it could sign.
+    if (/** @type {Buffer} */ (object.export()).includes('-----BEGIN ')) throw new UsageError('key: is in PEM form, so it is not a secret');
     if (/** @type {number} */ (object.symmetricKeySize) < bytes) {
       throw new UsageError(`key: a secret for ${algorithm} must have at least ${bytes} bytes`);
     }

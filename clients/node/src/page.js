@@ -3,7 +3,7 @@
  * describes the form.
  */
 
-import { claimId } from './claims.js';
+import { LATEST, claimId } from './claims.js';
 import { NodeError } from './errors.js';
 import { uuidText } from './uuid.js';
 
@@ -30,9 +30,6 @@ const MAX_ENTRIES = 65_536;
 
 /** The maximum number of bytes of an id, an issuer and the id of a log. */
 const MAX_TEXT_BYTES = 512;
-
-/** The end of the year 9999, in seconds. */
-const LATEST = 253_402_300_799;
 
 /** The first bytes: "ADRV", and the version. */
 const BEGINNING = [0x41, 0x44, 0x52, 0x56, 1];

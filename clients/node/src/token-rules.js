@@ -31,7 +31,7 @@ const MAX_LEEWAY = 60;
 /**
  * The facts of a token that do not change: `claims` are those that a revocation can match.
  * @typedef {object} Facts
- * @property {import('./blocklist-base.js').Claims & { exp: number }} claims
+ * @property {import('./blocklist-base.js').Claims & { exp: number, iat?: number | undefined }} claims
  * @property {number} begins the later one of `nbf` and `iat`; 0 if both are missing
  * @property {readonly string[] | undefined} audience
  * @property {Kind} kind
@@ -65,10 +65,16 @@ export class Rules {
       if (!(name in { ...PROFILES.plain, genericType: true })) throw new UsageError(`profile: ${name} does not exist`);
     }
     this.#issuer = issuer;
-    this.#leeway = leeway;
+    // Rounded up, as times are whole seconds.
+    this.#leeway = Math.ceil(leeway);
     this.#maxLifetime = Math.ceil(maxLifetime ?? Infinity);
     this.#subjectClaim = subjectClaim;
     this.#accepted = { ...accepted, genericType: accepted.genericType || accepted.missingType };
+  }
+
+  /** Returns whether a token may have this `iss`. @param {unknown} iss */
+  accepts(iss) {
+    return iss === undefined ? this.#accepted.missingIssuer === true : iss === this.#issuer;
   }
 
   /**
@@ -81,9 +87,7 @@ export class Rules {
    */
   check(claims, header, token) {
     const { iss, fresh } = claims;
-    if (iss === undefined ? !this.#accepted.missingIssuer : iss !== this.#issuer) {
-      throw new InvalidClaimsError('the token is from another issuer');
-    }
+    if (!this.accepts(iss)) throw new InvalidClaimsError('the token is from another issuer');
     const audience = audienceOf(claims.aud);
     const kind = this.#kind(header, claims);
     const named = claims[this.#subjectClaim];

@@ -1,6 +1,7 @@
 /** Verifies tokens in one call that never uses the network: signature, claims, revocation and staleness. */
 
 import { Blocklist } from './blocklist.js';
+import { LATEST } from './claims.js';
 import { MAX_TOKEN_BYTES, checkNames, malformed, readObject } from './encoded-object.js';
 import { InvalidClaimsError, RevokedError, StaleError, TokenError, UsageError } from './errors.js';
 import { emitter } from './events.js';
@@ -17,6 +18,7 @@ import { VerifiedTokens } from './verified-tokens.js';
  * @property {number} [leeway] the accepted difference between the issuer's clock and this one in seconds, at most 60; 0 by default
  * @property {number} [maxLifetime] how many seconds a token may live; one that lives longer is rejected. Set it to the `max_lifetime` of the
  *   issuer at the node, which keeps revocations for that long
+ * @property {number} [maxTokenBytes] the maximum length of a token; a longer one is rejected before it is decoded. 8192 by default
  * @property {'rfc9068' | 'plain' | import('./token-rules.js').Accepted} [profile] `rfc9068`, the default, requires `iss`, `sub`, `jti`, and a
  *   header `typ` of `at+jwt` or `rt+jwt`. `plain` accepts tokens as jsonwebtoken, fast-jwt and Flask-JWT-Extended make them, without `iss`,
  *   `jti` or a kind; use it only if the key signs tokens of this issuer alone
@@ -43,7 +45,7 @@ const MAX_HEADERS = 64;
 
 /**
  * Verifies the tokens of one issuer. Settings are those of {@link Blocklist} and those below; or pass an existing `blocklist`, whose `issuer`
- * should be the same if tokens lack `iss`.
+ * must be the same if tokens may lack `iss`. Unless it has an `issuer`, it is the node's, and known once the node has been read.
  */
 export class Verifier {
   /** The revocations: revoke with it. @type {Blocklist} */
@@ -57,11 +59,15 @@ export class Verifier {
   /** Headers of authentic tokens, by their text. @type {Map<string, Signed>} */
   #headers = new Map();
   #remembered;
+  #maxTokenBytes;
 
   /** @param {VerifierOptions | SharedVerifierOptions} options */
   constructor(options) {
-    const { issuer, audience = [], leeway = 0, maxLifetime, profile = 'rfc9068', key, algorithm, keysUrl, cache, ...others } = options;
+    const { issuer, audience = [], leeway = 0, maxLifetime, maxTokenBytes = MAX_TOKEN_BYTES, profile = 'rfc9068', ...rest } = options;
+    const { key, algorithm, keysUrl, cache, ...others } = rest;
     this.#audience = checkedNames(audience);
+    if (!Number.isSafeInteger(maxTokenBytes) || maxTokenBytes < 1) throw new UsageError('maxTokenBytes: must be a whole number, at least 1');
+    this.#maxTokenBytes = maxTokenBytes;
     this.#remembered = cache && new VerifiedTokens(cache);
     if (key !== undefined && keysUrl !== undefined) throw new UsageError('keysUrl: is not needed with a key');
     if (key === undefined && algorithm !== undefined && !isAlgorithm(algorithm)) throw new UsageError('algorithm: is not known');
@@ -71,6 +77,7 @@ export class Verifier {
     this.blocklist = shared ?? new Blocklist({ issuer, .../** @type {import('./blocklist.js').Options} */ (others) });
     try {
       this.#rules = new Rules(issuer, leeway, maxLifetime, profile, this.blocklist.subjectClaim);
+      this.#requireOneIssuer();
       this.#keys = fixed
         ? { current: fixed, missed() {}, async ready() {}, close() {} }
         : new KeyFollower(
@@ -117,7 +124,7 @@ export class Verifier {
     if (audience !== this.#audience) checkedNames(audience);
     if (token === undefined || token === null || token === '') throw new TokenError('authorization_required', 'there is no token');
     if (typeof token !== 'string') throw malformed('it is not a text');
-    if (token.length > MAX_TOKEN_BYTES) throw malformed('it is too long');
+    if (token.length > this.#maxTokenBytes) throw malformed('it is too long');
     const remembered = this.#remembered?.get(token);
     const verified = remembered ?? this.#authenticate(token);
     const { facts, key } = verified;
@@ -125,8 +132,13 @@ export class Verifier {
     // Not an object that is kept: the caller may change it.
     const claims = remembered === undefined ? /** @type {Authentic} */ (verified).value : JSON.parse(remembered.text);
     const { iss, jti } = facts.claims;
+    if (claims.iss === undefined) this.#requireOneIssuer();
     const whole = claims.iss === iss && claims.jti === jti ? claims : { ...claims, iss, jti };
-    if (this.blocklist.isRevoked(whole, undefined, key.id)) throw new RevokedError();
+    if (this.blocklist.isRevoked(whole, undefined, key.id)) {
+      // Also if it expired so long ago that its revocation may have been removed.
+      const isKnown = this.blocklist.isRevoked({ ...whole, exp: LATEST }, undefined, key.id);
+      throw isKnown ? new RevokedError() : new TokenError('token_expired', 'the token has expired');
+    }
     if (type !== null && facts.kind !== type) throw new InvalidClaimsError(`expected a token of type ${type}`);
     if (remembered === undefined) this.#remembered?.add(token, verified);
     return { claims, kid: key.id };
@@ -178,6 +190,16 @@ export class Verifier {
     const payload = readObject(token.slice(first + 1, last), 'payload');
     if (this.blocklist.subjectClaim !== 'sub') checkNames(payload);
     return { ...payload, key, facts: this.#rules.check(payload.value, header, token) };
+  }
+
+  /**
+   * Requires that a token without `iss` is of one issuer: what the blocklist revokes without `iss` must be of the issuer of this verifier.
+   * @throws {UsageError}
+   */
+  #requireOneIssuer() {
+    const { issuer } = this.blocklist;
+    if (!this.#rules.accepts(undefined) || issuer === undefined || this.#rules.accepts(issuer)) return;
+    throw new UsageError(`blocklist: its issuer is ${issuer}, and tokens without iss are of another one here`);
   }
 
   /** Reads a header. @param {string} encoded @returns {Signed} */

@@ -188,7 +188,7 @@ test('a wait for readiness that took too long leaves nothing in memory', { skip:
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc');
   const blocklist = new Blocklist({ ...GOOD, onEvent: () => {} });
-  const keys = new KeyFollower('http://127.0.0.1:1', undefined, () => {}, () => {});
+  const keys = new KeyFollower('http://127.0.0.1:1', 'RS256', () => {}, () => {});
   t.after(() => [blocklist, keys].forEach((one) => one.close()));
   const waits = [() => blocklist.ready({ timeout: 0 }), () => keys.ready(0)];
   for (const wait of waits) {

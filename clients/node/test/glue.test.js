@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { test } from 'node:test';
 
@@ -252,6 +253,33 @@ test('without getToken, a token without jti is an error, not an acceptance', asy
   other.get('/', { onRequest: (request) => request.jwtVerify() }, () => 'welcome');
   assert.equal((await other.inject({ url: '/', headers })).statusCode, 500);
   await other.close();
+});
+
+test('@fastify/jwt: the header of a token is never guessed', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node);
+  const claims = { sub: 'jose', jti: randomUUID(), header: {}, payload: { jti: 'another', exp: 1e10 } };
+  const token = jsonwebtoken.sign(claims, SECRET, { expiresIn: '15m' });
+  await blocklist.revoke(/** @type {object} */ (jsonwebtoken.decode(token)));
+  const good = jsonwebtoken.sign({ sub: 'jose', jti: randomUUID() }, SECRET, { expiresIn: '15m' });
+  const extractToken = (/** @type {any} */ { headers }) => headers.cookie?.split('=')[1];
+  const asked = async (/** @type {object} */ verify, /** @type {object} */ options, /** @type {string} */ sent) => {
+    const app = fastify();
+    t.after(() => app.close());
+    app.register(fastifyJwt, { secret: SECRET, verify: { extractToken, ...verify }, trusted: forFastify.trusted(blocklist, options) });
+    app.setErrorHandler(forFastify.refusals());
+    app.get('/', { onRequest: (request) => request.jwtVerify() }, () => 'welcome');
+    return (await app.inject({ url: '/', headers: { cookie: `token=${sent}` } })).statusCode;
+  };
+  const [whole, getToken] = [{ complete: true }, extractToken];
+  assert.equal(await asked({}, {}, good), 500);
+  assert.equal(await asked({}, { getToken }, good), 200);
+  assert.equal(await asked({}, { getToken }, token), 401);
+  assert.equal(await asked(whole, whole, good), 200);
+  assert.equal(await asked(whole, whole, token), 401);
+  // Settings that do not agree.
+  assert.equal(await asked({}, { ...whole, getToken }, good), 500);
+  assert.equal(await asked(whole, { getToken }, good), 401);
 });
 
 test('jose: a logout with an access token ends its session at the node and in every service', async (t) => {

@@ -75,7 +75,7 @@ test('keys that are not public keys for signatures are left out, and the others 
     { ...secret, kid: 'secret', alg: 'HS256' }, { ...secret, kid: 'secret', alg: 'EdDSA' }, { ...jwk(ed), kid: 'private', d: privateKey.export({ format: 'jwk' }).d },
     jwk(ed, { kid: 'encryption', use: 'enc' }), jwk(ed, { kid: 'operation', key_ops: ['sign'] }), jwk(ed, { kid: 'algorithm', alg: 'ES256' }),
     jwk(ec, { kid: 'curve', alg: 'ES384' }), jwk(ed, { kid: 7 }), jwk(ed, { kid: '' }), { ...small.publicKey.export({ format: 'jwk' }), kid: 'small', alg: 'RS256' },
-    { ...jwk(rsa), e: 'AQ', kid: 'exponent', alg: 'RS256' }, jwk(rsa, { kid: 'any' }),
+    { ...jwk(rsa), e: 'AQ', kid: 'exponent', alg: 'RS256' }, jwk(rsa, { kid: 'any' }), jwk(ps, { kid: 'any of PS256' }),
     jwk(ed, { kid: 'ed', alg: 'Ed25519' }), jwk(ec, { kid: 'ed' }), jwk(ec, { kid: 'ec', use: 'sig', key_ops: ['verify'] }),
     jwk(rsa, { kid: 'rsa', alg: 'RS256', x5c: ['a'] }), jwk(ps, { kid: 'ps', alg: 'PS256' }),
   ];
@@ -96,15 +96,17 @@ test('keys that are not public keys for signatures are left out, and the others 
     assert.ok(!isGood(verifier, token(ed, { ...ACCESS, kid }, claims())), kid);
   }
   assert.ok(!isGood(verifier, token(ec, { ...ACCESS, kid: 'curve' }, claims())));
-  assert.ok(!isGood(verifier, token(rsa, { ...ACCESS, kid: 'any' }, claims())));
   for (const kid of ['secret', 'ed', undefined]) assert.ok(!isGood(verifier, token(hmac(), { ...ACCESS, kid }, claims())));
 
-  // A setting says what RSA keys are for that do not say it, and nothing else.
-  const { verifier: set } = make(issuer.url, { algorithm: 'RS256' });
+  // RSA keys that do not say what they are for are for RS256, unless a setting says otherwise, which is for no other keys.
+  const { verifier: set } = make(issuer.url, { algorithm: 'PS256' });
   await set.ready();
-  set.verify(token(rsa, { ...ACCESS, kid: 'any' }, claims()));
-  set.verify(token(ps, { ...ACCESS, kid: 'ps' }, claims()));
-  assert.ok(!isGood(set, token(ps, { ...ACCESS, kid: 'any' }, claims())));
+  for (const [each, algorithm] of /** @type {const} */ ([[verifier, 'RS256'], [set, 'PS256']])) {
+    for (const [kid, pair] of Object.entries({ any: rsa, 'any of PS256': ps })) {
+      assert.equal(isGood(each, token(pair, { ...ACCESS, kid }, claims())), pair.algorithm === algorithm, `${algorithm}: ${kid}`);
+    }
+    for (const [kid, pair] of Object.entries({ rsa, ps })) each.verify(token(pair, { ...ACCESS, kid }, claims()));
+  }
 });
 
 test('a key without an id is known by its thumbprint', async (t) => {
@@ -161,7 +163,7 @@ test('a key that stays is the same object, and an answer that has not changed is
   const [a, b] = [jwk(stays, { kid: 'a' }), jwk(comes, { kid: 'b' })];
   const issuer = await startIssuer(t, (response) => response.setHeader('etag', '"1"').end(JSON.stringify({ keys: [a] })));
   let changes = 0;
-  const follower = new KeyFollower(issuer.url, undefined, () => assert.fail(), () => (changes += 1));
+  const follower = new KeyFollower(issuer.url, 'RS256', () => assert.fail(), () => (changes += 1));
   t.after(() => follower.close());
   await follower.ready(60_000);
   const [before] = follower.current?.keys ?? [];
@@ -199,7 +201,7 @@ test('the keys of a closed verifier are not known, however recent the revocation
 
 test('closing ends the wait for keys', async (t) => {
   const issuer = await startIssuer(t, () => {});
-  const follower = new KeyFollower(issuer.url, undefined, () => assert.fail(), () => {});
+  const follower = new KeyFollower(issuer.url, 'RS256', () => assert.fail(), () => {});
   const ready = follower.ready(60_000);
   await eventually(() => issuer.requests.length > 0, 'it is asked');
   follower.close();

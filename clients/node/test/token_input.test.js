@@ -27,7 +27,7 @@ const signerFor = (algorithm) => (algorithm.startsWith('HS') ? hmac(/** @type {'
  */
 async function makeVerifiers(t) {
   // A long bound: these tests make keys and thousands of tokens without a pause in which a follower could read.
-  const { blocklist } = await follow(t, await Node.start(t, { max_staleness: '60s' }), { maxStaleness: 60_000 });
+  const { blocklist } = await follow(t, await Node.start(t, { max_staleness: '60s' }), { issuer: 'shop', maxStaleness: 60_000 });
   return (/** @type {Signer} */ signer, /** @type {Partial<import('../src/index.js').SharedVerifierOptions>} */ options = {}) =>
     new Verifier({ blocklist, issuer: 'shop', key: signer.public, algorithm: signer.algorithm, ...options });
 }

@@ -6,7 +6,9 @@ import { test } from 'node:test';
 import { inspect } from 'node:util';
 
 import { Blocklist, InvalidClaimsError, NodeError, RevokedError, StaleError, TokenError, Verifier } from '../src/index.js';
+import { writePage } from '../src/page-writer.js';
 import { Node, eventually, follow } from './support/node.js';
+import { serve } from './support/server.js';
 import { ACCESS, SECRET, claims, hmac, keyPair, token } from './support/tokens.js';
 
 /** @typedef {import('../src/index.js').SharedVerifierOptions} Options */
@@ -140,6 +142,57 @@ test('a token that lives too long is rejected', async (t) => {
   new Verifier({ blocklist, ...SHOP }).verify(token(hmac(), ACCESS, claims({ iat: now, exp: now + 1e9 })));
 });
 
+test('a fraction of the leeway is a whole second', async (t) => {
+  const { verifier } = await make(t, { ...SHOP, leeway: 9.1 });
+  const now = Math.floor(Date.now() / 1000);
+  verifier.verify(token(hmac(), ACCESS, claims({ nbf: now + 10 })));
+});
+
+test('a token has at most as many bytes as the setting says', async (t) => {
+  const { verifier, blocklist } = await make(t, SHOP);
+  const of = (/** @type {number} */ length) => token(hmac(), ACCESS, claims({ filler: 'x'.repeat(length) }));
+  const [good, long] = [of(5_000), of(9_000)];
+  verifier.verify(good);
+  assert.throws(() => verifier.verify(long), /too long/);
+  const another = new Verifier({ blocklist, ...SHOP, maxTokenBytes: long.length });
+  assert.equal(/** @type {string} */ (another.verify(long).filler).length, 9_000);
+  assert.throws(() => another.verify(`${long}=`), /too long/);
+  assert.throws(() => new Verifier({ blocklist, ...SHOP, maxTokenBytes: good.length - 1 }).verify(good), /too long/);
+  // What was longest changes nothing for others.
+  verifier.verify(good);
+});
+
+test('a token whose revocation may have been removed has expired, and one whose revocation is known is revoked', async (t) => {
+  const now = Math.floor(Date.now() / 1000);
+  const header = { flags: 3, prunedThrough: now + 300 };
+  const session = /** @type {const} */ ({ issuer: 'shop', kind: 'session', id: 's', issuedUntil: 0, lapsesAt: now + 301 });
+  const url = await serve(t, (_request, response) => setTimeout(() => response.end(writePage([session], header)), 20));
+  const verifier = new Verifier({ url, clientId: 'a', secret: 'b', ...SHOP });
+  t.after(() => verifier.close());
+  await verifier.ready();
+  const of = (/** @type {Record<string, unknown>} */ given) => token(hmac(), ACCESS, claims(given));
+  verifier.verify(of({ exp: now + 181 }));
+  assert.throws(() => verifier.verify(of({ exp: now + 180 })), rejectedAs('token_expired'));
+  assert.throws(() => verifier.verify(of({ exp: now + 180, sid: 's' })), RevokedError);
+});
+
+test('tokens without iss are of one issuer, for the verifier and for its blocklist', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node);
+  const missing = token(hmac(), ACCESS, claims({ iss: undefined }));
+  for (const profile of /** @type {const} */ (['plain', { missingIssuer: true }])) {
+    assert.throws(() => new Verifier({ blocklist, ...SHOP, profile }), { code: 'ADIEU_USAGE' });
+    new Verifier({ blocklist, ...SHOP, issuer: 'adieu', profile }).verify(missing);
+  }
+  new Verifier({ blocklist, ...SHOP }).verify(token(hmac(), ACCESS, claims()));
+  // The node has not been read yet.
+  const unread = new Blocklist({ url: node.url, clientId: 'late', secret: node.addClient('late') });
+  t.after(() => unread.close());
+  const verifier = new Verifier({ blocklist: unread, ...SHOP, profile: 'plain' });
+  await unread.ready();
+  assert.throws(() => verifier.verify(missing), { code: 'ADIEU_USAGE' });
+});
+
 test('a token without iss and jti can be revoked', async (t) => {
   const { verifier } = await make(t, { ...SHOP, profile: 'plain' });
   const sign = () => token(hmac(), {}, claims({ iss: undefined, jti: undefined, nonce: Math.random() }));
@@ -223,6 +276,10 @@ test('settings that cannot be are an error when the verifier is made', async (t)
     { maxLifetime: Infinity },
     { maxLifetime: '600' },
     { leeway: '1' },
+    { maxTokenBytes: 0 },
+    { maxTokenBytes: 1.5 },
+    { maxTokenBytes: '8192' },
+    { issuer: 'adieu', profile: 'plain' },
     { profile: 'any' },
     { profile: 'toString' },
     { profile: { missingAnything: true } },
@@ -234,6 +291,8 @@ test('settings that cannot be are an error when the verifier is made', async (t)
     { key: {} },
     { key: SECRET, algorithm: 'RS256' },
     { key: pem, algorithm: 'HS256' },
+    { key: `# of the shop\n${pem}`, algorithm: 'HS256' },
+    { key: createSecretKey(Buffer.from(pem)), algorithm: 'HS256' },
     { key: rsa, algorithm: 'HS256' },
     { key: rsa, algorithm: 'ES256' },
     { key: keyPair('ES384').public, algorithm: 'ES256' },
