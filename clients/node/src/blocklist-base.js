@@ -1,7 +1,7 @@
 import { SKEW } from './acceptance.js';
 import { claimId, claimText, date, lastSecond, requireClaims, subjectOf, text } from './claims.js';
 import { refusal, textOf } from './connection.js';
-import { InvalidClaimsError, NodeError, RevokedError, StaleError, UsageError } from './errors.js';
+import { InvalidClaimsError, NodeError, RevokedError, StaleError, TokenError, UsageError } from './errors.js';
 import { emitter } from './events.js';
 import { Follower } from './follower.js';
 import { Freshness } from './freshness.js';
@@ -160,7 +160,7 @@ export class BlocklistBase {
 
   /**
    * Returns whether a token has been revoked: the token, its session, everything of its subject, of another claim or of its issuer up to a
-   * time, or its key.
+   * time, or its key. Also returns true for a token that expired so long ago that its revocation may have been removed.
    * @param {Claims} claims
    * @param {string} [token] the token itself, required if it has no `jti`: its signing input then identifies it
    * @param {string} [kid] that of the token's header, or of `verifyWithKey`: without it, the revocation of a key by an administrator is not
@@ -171,11 +171,7 @@ export class BlocklistBase {
    * @throws {TypeError} when both `jti` and `token` are missing
    */
   isRevoked(claims, token, kid) {
-    const facts = this.#facts(claims, token, kid);
-    // Reads the staleness after the revocations, so that a pause in between can only make the check stale.
-    if (facts !== undefined && this.#revocations.check(facts) !== undefined) return true;
-    this.#requireFresh();
-    return false;
+    return this.#check(claims, token, kid) !== undefined;
   }
 
   /**
@@ -184,10 +180,13 @@ export class BlocklistBase {
    * @param {string} [token]
    * @param {string} [kid]
    * @throws {RevokedError} when the token has been revoked
+   * @throws {TokenError} when the token expired so long ago that its revocation may have been removed
    * @throws {StaleError} when the memory is stale
    */
   assertNotRevoked(claims, token, kid) {
-    if (this.isRevoked(claims, token, kid)) throw new RevokedError();
+    const by = this.#check(claims, token, kid);
+    if (by === 'forgotten') throw new TokenError('token_expired', 'the token has expired');
+    if (by !== undefined) throw new RevokedError();
   }
 
   /**
@@ -374,6 +373,21 @@ export class BlocklistBase {
    */
   [Symbol.for('nodejs.util.inspect.custom')](_depth, _options, inspect) {
     return `Blocklist ${inspect({ url: this.#connection.url, ...this.status() })}`;
+  }
+
+  /**
+   * Returns what revokes a token; undefined if it is good.
+   * @param {Claims} claims
+   * @param {string | undefined} token
+   * @param {string | undefined} kid
+   * @returns {import('./revocations.js').RevokedBy | undefined}
+   */
+  #check(claims, token, kid) {
+    const facts = this.#facts(claims, token, kid);
+    const by = facts && this.#revocations.check(facts);
+    // Reads the staleness after the revocations, so that a pause in between can only make the check stale.
+    if (by === undefined) this.#requireFresh();
+    return by;
   }
 
   /**

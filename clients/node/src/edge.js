@@ -10,7 +10,7 @@ import { SKEW, requireAcceptable } from './acceptance.js';
 import { BlocklistBase } from './blocklist-base.js';
 import { signingInput } from './claims.js';
 import { Connection } from './connection.js';
-import { InvalidClaimsError, RevokedError, StaleError, UsageError } from './errors.js';
+import { InvalidClaimsError, RevokedError, StaleError, TokenError, UsageError } from './errors.js';
 import { fetchTransport } from './fetch-exchange.js';
 import { between, clock } from './freshness.js';
 import { ACCESS, checked } from './kind.js';
@@ -76,13 +76,18 @@ export class Blocklist extends BlocklistBase {
   async verdict(claims, kid) {
     try {
       await this.fresh();
-      const revoked = this.isRevoked(claims, undefined, kid);
-      const { maxStaleness, staleness } = this.status();
-      return { revoked, validFor: this.#accepts ? Infinity : maxStaleness - staleness };
+      this.assertNotRevoked(claims, undefined, kid);
+      return { revoked: false, validFor: this.#validFor };
     } catch (error) {
+      if (error instanceof RevokedError) return { revoked: true, validFor: this.#validFor };
       const { code, message } = Object(error);
       return { code: String(code), message: String(message) };
     }
+  }
+
+  get #validFor() {
+    const { maxStaleness, staleness } = this.status();
+    return this.#accepts ? Infinity : maxStaleness - staleness;
   }
 }
 
@@ -97,6 +102,7 @@ export class Blocklist extends BlocklistBase {
  * @param {number} [options.skew] how many seconds the clock of the issuer may be ahead: 3 by default
  * @param {number} [options.timeout] how long the owner may take, in milliseconds; 5000 by default
  * @throws {RevokedError} when the token has been revoked
+ * @throws {TokenError} when the token expired so long ago that its revocation may have been removed
  * @throws {StaleError} when the owner cannot tell, or not in time
  * @throws {InvalidClaimsError} when the token is of another kind, or its claims are invalid
  */
@@ -108,6 +114,7 @@ export async function assertGood(owner, { protectedHeader, payload }, { types = 
   const verdict = await within(timeout, owner.verdict(claims, Object(protectedHeader).kid));
   const { code, message, revoked, validFor } = /** @type {Record<string, any>} */ (Object(verdict));
   if (code === 'ADIEU_CLAIMS') throw new InvalidClaimsError(message);
+  if (code === 'ADIEU_TOKEN') throw new TokenError('token_expired', message);
   if (code === 'ADIEU_USAGE') throw new UsageError(message);
   if (revoked === true) throw new RevokedError();
   // The answer may have been on its way for longer than it is valid.

@@ -1,4 +1,4 @@
-/** The integration for `@fastify/jwt`: `app.register(jwt, { secret, trusted: trusted(blocklist) })`. */
+/** The integration for `@fastify/jwt`: `app.register(jwt, { secret, trusted: trusted(blocklist, { getToken }) })`. */
 
 import { SKEW } from './acceptance.js';
 import { UsageError } from './errors.js';
@@ -11,31 +11,34 @@ export { bearerToken };
 /** @typedef {import('./blocklist-base.js').Claims} Claims */
 
 /**
- * The part of a Fastify request that the check uses.
- * @typedef {{ headers: { authorization?: string | undefined } }} Request
- */
-
-/**
  * Returns the check that `@fastify/jwt` runs for each token that it has verified.
- * @template {Request} R
+ * @template R
  * @param {Blocklist} blocklist
- * @param {object} [options]
+ * @param {object} options `getToken`, `complete` or both
  * @param {readonly string[]} [options.types] the accepted kinds of token: by default access tokens
- * @param {(request: R) => string | undefined} [options.getToken] required for tokens without `jti`, and for tokens outside of the header
- *   `Authorization`: the same function as `verify.extractToken` of `@fastify/jwt`, for example {@link bearerToken}. A function that finds
- *   another token in the request would accept a revoked one
+ * @param {(request: R) => string | undefined} [options.getToken] the same function as `verify.extractToken` of `@fastify/jwt`; without that
+ *   option and without cookies, {@link bearerToken}. Required without `complete`, because only the token says which key has signed it, and
+ *   for tokens without `jti`. A function that finds another token in the request would accept a revoked one
  * @param {boolean} [options.complete] whether `@fastify/jwt` has the option `complete` of `verify`, so that it passes on the whole token
  * @param {number} [options.skew] how many seconds the clock of the issuer may be ahead: 3 by default. At most the issuer's `clock_skew` at
  *   the node, which is how far a cut-off of a subject reaches
- * @returns {(request: R, decoded: Record<string, any>) => Promise<boolean>}
+ * @returns {(request: R, decoded: Record<string, any>) => Promise<boolean>} rejects with a {@link UsageError} when `getToken` finds no token
+ * @throws {UsageError} when an option is missing or invalid
  */
-export function trusted(blocklist, { types = ACCESS, getToken, complete = false, skew = SKEW } = {}) {
+export function trusted(blocklist, options) {
+  const { types = ACCESS, getToken, complete = false, skew = SKEW } = { ...options };
   const kinds = checked(types);
+  // Without either, the header of a token in a cookie would be that of whatever the client sends in `Authorization`.
+  if (getToken === undefined && !complete) {
+    throw new UsageError('getToken: must be the function with which @fastify/jwt finds the token, such as bearerToken');
+  }
   return async (request, decoded) => {
     const claims = /** @type {Claims} */ (complete ? decoded.payload : decoded);
     const token = getToken?.(request);
-    const header = complete ? decoded.header : headerOf(token ?? bearerToken(request));
-    if (header === undefined) throw new UsageError('the token is not in the header Authorization: give `getToken`');
+    const header = complete ? decoded.header : headerOf(token);
+    if (typeof header !== 'object' || header === null) {
+      throw new UsageError('getToken: found no token; give @fastify/jwt the same function, as `verify: { extractToken: getToken }`');
+    }
     await blocklist.fresh();
     return isGood(blocklist, kinds, header, claims, token, skew);
   };

@@ -19,6 +19,7 @@ import { isGood } from './refusals.js';
  * @param {number} [options.skew] how many seconds the clock of the issuer may be ahead: 3 by default. At most the issuer's `clock_skew` at
  *   the node, which is how far a cut-off of a subject reaches
  * @throws {import('./errors.js').RevokedError} when the token has been revoked
+ * @throws {import('./errors.js').TokenError} when the token expired so long ago that its revocation may have been removed
  * @throws {import('./errors.js').StaleError} when the memory is stale
  * @throws {import('./errors.js').InvalidClaimsError} when the token is of another kind, or its claims are invalid
  */

@@ -32,11 +32,19 @@ export function bearerToken(request) {
  * @param {import('./blocklist-base.js').Claims} claims
  * @param {string | undefined} token
  * @param {number} skew
+ * @throws {import('./errors.js').TokenError} when the token expired so long ago that its revocation may have been removed
  */
 export function isGood(blocklist, types, header, claims, token, skew) {
   requireAcceptable(types, header, claims, skew);
   if (typeof claims === 'object' && claims?.jti === undefined && token !== undefined) claims.jti = tokenIdOf(token);
-  return !blocklist.isRevoked(claims, undefined, Object(header).kid);
+  try {
+    blocklist.assertNotRevoked(claims, undefined, Object(header).kid);
+    return true;
+  } catch (error) {
+    // Not by its class, as in `ownRefusal`.
+    if (Object(error).code === 'ADIEU_REVOKED') return false;
+    throw error;
+  }
 }
 
 /**

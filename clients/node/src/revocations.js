@@ -26,7 +26,8 @@ import { uuidText } from './uuid.js';
  * @property {object} [claims] all claims of the token, of which those are looked at that a revocation names
  */
 
-/** The kind of revocation that matched. `forgotten`: a revocation of the token may have been removed, so it counts as expired.
+/**
+ * The kind of revocation that matched. `forgotten`: none did, but one may have been removed, so the token counts as expired.
  * @typedef {'token' | 'session' | 'subject' | 'everything' | 'key' | 'claim' | 'forgotten'} RevokedBy
  */
 
@@ -171,12 +172,16 @@ export class Revocations {
   check(token) {
     const { issuer } = token;
     // Most nodes are never renamed.
-    if (this.#names.length < 2) return this.#check(issuer, token);
-    for (const name of this.#namesOf(issuer)) {
-      const by = this.#check(name, token);
-      if (by !== undefined) return by;
+    let by;
+    if (this.#names.length < 2) by = this.#find(issuer, token);
+    else {
+      for (const name of this.#namesOf(issuer)) {
+        by = this.#find(name, token);
+        if (by !== undefined) break;
+      }
     }
-    return undefined;
+    // After all names: a revocation that is known counts more than the mark.
+    return by ?? (token.expiresAt + KEPT_AFTER_EXPIRY <= this.#prunedThrough ? 'forgotten' : undefined);
   }
 
   /**
@@ -184,7 +189,7 @@ export class Revocations {
    * @param {Facts} token
    * @returns {RevokedBy | undefined}
    */
-  #check(name, token) {
+  #find(name, token) {
     const { tokenId, session, subject, issuedAt } = token;
     const issuer = this.#last?.name === name ? this.#last.issuer : this.#issuers.get(name);
     if (issuer !== undefined) {
@@ -199,7 +204,7 @@ export class Revocations {
       if (this.#own.has(key('token', name, tokenId))) return 'token';
       if (session !== undefined && this.#own.has(key('session', name, session))) return 'session';
     }
-    return token.expiresAt + KEPT_AFTER_EXPIRY <= this.#prunedThrough ? 'forgotten' : undefined;
+    return undefined;
   }
 
   /** Removes some of the lapsed revocations. Returns whether those were all. */

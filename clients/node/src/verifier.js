@@ -1,9 +1,8 @@
 /** Verifies tokens in one call that never uses the network: signature, claims, revocation and staleness. */
 
 import { Blocklist } from './blocklist.js';
-import { LATEST } from './claims.js';
 import { MAX_TOKEN_BYTES, checkNames, malformed, readObject } from './encoded-object.js';
-import { InvalidClaimsError, RevokedError, StaleError, TokenError, UsageError } from './errors.js';
+import { InvalidClaimsError, StaleError, TokenError, UsageError } from './errors.js';
 import { emitter } from './events.js';
 import { readHeader, unknownKey } from './header.js';
 import { KeyFollower } from './key-follower.js';
@@ -105,7 +104,7 @@ export class Verifier {
    * @returns {VerifiedClaims}
    * @throws {TokenError} when the token is missing, malformed, not authentic, or not within its validity period
    * @throws {InvalidClaimsError} when its claims are invalid, or of another issuer, audience or kind
-   * @throws {RevokedError} when it has been revoked
+   * @throws {import('./errors.js').RevokedError} when it has been revoked
    * @throws {StaleError} when the revocations or the keys are not recent enough
    */
   verify(token, options) {
@@ -124,7 +123,7 @@ export class Verifier {
     if (audience !== this.#audience) checkedNames(audience);
     if (token === undefined || token === null || token === '') throw new TokenError('authorization_required', 'there is no token');
     if (typeof token !== 'string') throw malformed('it is not a text');
-    if (token.length > this.#maxTokenBytes) throw malformed('it is too long');
+    if (token.length > this.#maxTokenBytes) throw new TokenError('invalid_token', 'the token is too long');
     const remembered = this.#remembered?.get(token);
     const verified = remembered ?? this.#authenticate(token);
     const { facts, key } = verified;
@@ -134,11 +133,7 @@ export class Verifier {
     const { iss, jti } = facts.claims;
     if (claims.iss === undefined) this.#requireOneIssuer();
     const whole = claims.iss === iss && claims.jti === jti ? claims : { ...claims, iss, jti };
-    if (this.blocklist.isRevoked(whole, undefined, key.id)) {
-      // Also if it expired so long ago that its revocation may have been removed.
-      const isKnown = this.blocklist.isRevoked({ ...whole, exp: LATEST }, undefined, key.id);
-      throw isKnown ? new RevokedError() : new TokenError('token_expired', 'the token has expired');
-    }
+    this.blocklist.assertNotRevoked(whole, undefined, key.id);
     if (type !== null && facts.kind !== type) throw new InvalidClaimsError(`expected a token of type ${type}`);
     if (remembered === undefined) this.#remembered?.add(token, verified);
     return { claims, kid: key.id };

@@ -3,9 +3,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Blocklist, InvalidClaimsError, RevokedError, StaleError, assertGood } from '../src/edge.js';
+import { Blocklist, InvalidClaimsError, RevokedError, StaleError, TokenError, assertGood } from '../src/edge.js';
+import { writePage } from '../src/page-writer.js';
 import { Node, claimsOf, eventually } from './support/node.js';
 import { Proxy } from './support/proxy.js';
+import { serve } from './support/server.js';
 
 const exp = Math.floor(Date.now() / 1000) + 600;
 const VERIFIED = { protectedHeader: { typ: 'at+jwt' }, payload: { jti: 'x', exp } };
@@ -25,6 +27,7 @@ const ANSWERS = /** @type {const} */ ([
   ['something else', async () => ({ revoked: 'no', validFor: 1000 }), StaleError],
   ['not for how long', async () => ({ revoked: false }), StaleError],
   ['stale', async () => ({ code: 'ADIEU_STALE', message: 'stale' }), StaleError],
+  ['expired long ago', async () => ({ code: 'ADIEU_TOKEN', message: 'expired' }), TokenError],
   ['invalid claims', async () => ({ code: 'ADIEU_CLAIMS', message: 'exp' }), InvalidClaimsError],
 ]);
 
@@ -73,6 +76,16 @@ test('it reads when it is asked, once for all, and nothing otherwise', async (t)
   await blocklist.ready();
   const another = new Blocklist({ url: proxy.url, clientId: 'edge', secret: 'x', onEvent() {} });
   await assert.rejects(another.ready(), { code: 'ADIEU_UNREACHABLE' });
+});
+
+test('a token whose revocation may have been removed has expired, and one whose revocation is known is revoked', async (t) => {
+  /** @type {import('../src/page.js').Entry} */
+  const known = { issuer: 'adieu', kind: 'token', id: 'known', issuedUntil: 0, lapsesAt: exp + 9000 };
+  const url = await serve(t, (_, response) => response.end(writePage([known], { flags: 3, prunedThrough: exp + 1000 })));
+  const blocklist = new Blocklist({ url, clientId: 'edge', secret: 'x' });
+  t.after(() => blocklist.close());
+  await assert.rejects(assertGood(blocklist, { ...VERIFIED, payload: { jti: 'known', exp } }), RevokedError);
+  await assert.rejects(assertGood(blocklist, VERIFIED), { code: 'ADIEU_TOKEN', reason: 'token_expired' });
 });
 
 test('a slow network is waited for, beyond what one request waits', async (t) => {

@@ -12,11 +12,32 @@ import jsonwebtoken from 'jsonwebtoken';
 
 import * as forExpress from '../src/express-jwt.js';
 import * as forFastify from '../src/fastify-jwt.js';
+import { Blocklist } from '../src/index.js';
 import { assertGood } from '../src/jose.js';
+import { writePage } from '../src/page-writer.js';
 import { Node, eventually, follow, verdict } from './support/node.js';
+import { serve } from './support/server.js';
 
 /** @typedef {import('node:test').TestContext} TestContext */
-/** @typedef {import('../src/index.js').Blocklist} Blocklist */
+
+const NOW = Math.floor(Date.now() / 1000);
+
+/** @type {import('../src/page.js').Entry} */
+const ENTRY = { issuer: 'adieu', kind: 'token', id: '', issuedUntil: 0, lapsesAt: NOW + 9000 };
+
+/**
+ * Returns a blocklist that knows these entries.
+ * @param {TestContext} t
+ * @param {import('../src/page.js').Entry[]} entries
+ * @param {{ prunedThrough?: number }} options
+ */
+async function blocklistOf(t, entries, options) {
+  const url = await serve(t, (_, response) => setTimeout(() => response.end(writePage(entries, { flags: 3, ...options })), 20));
+  const blocklist = new Blocklist({ url, clientId: 'a', secret: 'b' });
+  t.after(() => blocklist.close());
+  await blocklist.ready();
+  return blocklist;
+}
 
 const SECRET = 'a secret of the application, which Adieu never sees';
 
@@ -248,8 +269,8 @@ test('without getToken, a token without jti is an error, not an acceptance', asy
   assert.equal((await fetch(`http://127.0.0.1:${port}/`, { headers })).status, 500);
 
   const other = fastify();
-  const extractToken = (/** @type {any} */ { headers }) => headers.cookie?.split('=')[1];
-  other.register(fastifyJwt, { secret: SECRET, verify: { extractToken }, trusted: forFastify.trusted(blocklist) });
+  const verify = { extractToken: (/** @type {any} */ { headers }) => headers.cookie?.split('=')[1], complete: true };
+  other.register(fastifyJwt, { secret: SECRET, verify, trusted: forFastify.trusted(blocklist, { complete: true }) });
   other.get('/', { onRequest: (request) => request.jwtVerify() }, () => 'welcome');
   assert.equal((await other.inject({ url: '/', headers })).statusCode, 500);
   await other.close();
@@ -263,7 +284,7 @@ test('@fastify/jwt: the header of a token is never guessed', async (t) => {
   await blocklist.revoke(/** @type {object} */ (jsonwebtoken.decode(token)));
   const good = jsonwebtoken.sign({ sub: 'jose', jti: randomUUID() }, SECRET, { expiresIn: '15m' });
   const extractToken = (/** @type {any} */ { headers }) => headers.cookie?.split('=')[1];
-  const asked = async (/** @type {object} */ verify, /** @type {object} */ options, /** @type {string} */ sent) => {
+  const asked = async (/** @type {object} */ verify, /** @type {any} */ options, /** @type {string} */ sent) => {
     const app = fastify();
     t.after(() => app.close());
     app.register(fastifyJwt, { secret: SECRET, verify: { extractToken, ...verify }, trusted: forFastify.trusted(blocklist, options) });
@@ -272,7 +293,9 @@ test('@fastify/jwt: the header of a token is never guessed', async (t) => {
     return (await app.inject({ url: '/', headers: { cookie: `token=${sent}` } })).statusCode;
   };
   const [whole, getToken] = [{ complete: true }, extractToken];
-  assert.equal(await asked({}, {}, good), 500);
+  for (const options of [{}, undefined]) assert.throws(() => forFastify.trusted(blocklist, /** @type {any} */ (options)), { code: 'ADIEU_USAGE' });
+  // It looks elsewhere, or finds something else.
+  for (const getToken of [forFastify.bearerToken, () => `Bearer ${good}`, () => 'bnVsbA.']) assert.equal(await asked({}, { getToken }, good), 500);
   assert.equal(await asked({}, { getToken }, good), 200);
   assert.equal(await asked({}, { getToken }, token), 401);
   assert.equal(await asked(whole, whole, good), 200);
@@ -280,6 +303,43 @@ test('@fastify/jwt: the header of a token is never guessed', async (t) => {
   // Settings that do not agree.
   assert.equal(await asked({}, { ...whole, getToken }, good), 500);
   assert.equal(await asked(whole, { getToken }, good), 401);
+});
+
+test('@fastify/jwt: a revoked key signs no good token in a cookie, whatever is in the header Authorization', async (t) => {
+  const key = { ...ENTRY, kind: /** @type {const} */ ('key'), id: 'stolen' };
+  const blocklist = await blocklistOf(t, [key], {});
+  const token = jsonwebtoken.sign({ sub: 'jose', jti: 'x' }, SECRET, { expiresIn: '15m', keyid: 'stolen' });
+  const other = jsonwebtoken.sign({ sub: 'jose', jti: 'x' }, SECRET, { expiresIn: '15m' });
+  const getToken = (/** @type {any} */ { headers }) => headers.cookie?.split('=')[1];
+  for (const [options, complete] of /** @type {const} */ ([[{ getToken }, false], [{ complete: true }, true], [{ getToken, complete: true }, true]])) {
+    const app = fastify();
+    t.after(() => app.close());
+    app.register(fastifyJwt, { secret: SECRET, verify: { extractToken: getToken, complete }, trusted: forFastify.trusted(blocklist, options) });
+    app.get('/', { onRequest: (request) => request.jwtVerify() }, () => 'welcome');
+    const asked = async (/** @type {string} */ cookie, /** @type {string} */ sent) =>
+      (await app.inject({ url: '/', headers: { cookie: `token=${cookie}`, authorization: `Bearer ${sent}` } })).statusCode;
+    assert.deepEqual([await asked(token, other), await asked(other, token)], [401, 200]);
+  }
+});
+
+test('a token whose revocation may have been removed has expired for every integration, and one whose revocation is known is revoked', async (t) => {
+  const blocklist = await blocklistOf(t, [{ ...ENTRY, id: 'known' }], { prunedThrough: NOW + 1000 });
+  const header = {};
+  for (const [jti, error] of [['known', 'token_revoked'], ['unknown', 'token_expired']]) {
+    const payload = { jti, exp: NOW + 800 };
+    const said = async (/** @type {() => unknown} */ check) => {
+      try {
+        return (await check()) ? 'good' : 'token_revoked';
+      } catch (error) {
+        return /** @type {any} */ (error).body?.error;
+      }
+    };
+    assert.equal(blocklist.isRevoked(payload), true);
+    assert.equal(await said(() => blocklist.assertNotRevoked(payload)), error);
+    assert.equal(await said(() => assertGood(blocklist, { protectedHeader: header, payload })), error);
+    assert.equal(await said(async () => !(await forExpress.isRevoked(blocklist)({}, { header, payload }))), error);
+    assert.equal(await said(() => forFastify.trusted(blocklist, { complete: true })({}, { header, payload })), error);
+  }
 });
 
 test('jose: a logout with an access token ends its session at the node and in every service', async (t) => {

@@ -191,7 +191,7 @@ test('the integrations give the key of the header', async (t) => {
   const payload = claims({ tenant: 'acme', iat: NOW - 10 });
   const of = (/** @type {string} */ kid, /** @type {object} */ payload) => token(signer, { ...ACCESS, kid }, payload);
   const onExpress = forExpress.isRevoked(blocklist);
-  const onFastify = forFastify.trusted(blocklist);
+  const onFastify = forFastify.trusted(blocklist, { getToken: forFastify.bearerToken });
   const onWhole = forFastify.trusted(blocklist, { complete: true });
   const verdicts = async (/** @type {string} */ kid, /** @type {any} */ payload = claims()) => {
     const header = { ...ACCESS, kid };

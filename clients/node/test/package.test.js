@@ -83,7 +83,7 @@ app.use(expressjwt({ secret: 's', algorithms: ['HS256'], isRevoked: isRevoked(bl
 app.use(refusals());
 export async function register(fastify: FastifyInstance) {
   fastify.get('/readyz', readiness(blocklist));
-  await fastify.register(fastifyJwt, { secret: 's', trusted: forFastify.trusted(blocklist) });
+  await fastify.register(fastifyJwt, { secret: 's', trusted: forFastify.trusted(blocklist, { getToken: forFastify.bearerToken }) });
   fastify.setErrorHandler(forFastify.refusals());
 }
 export const verify = (payload: object, token: string) => assertGood(blocklist, { protectedHeader: {}, payload }, { token });

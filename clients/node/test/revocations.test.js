@@ -171,6 +171,11 @@ test('the names of the node are one issuer, whatever was revoked under the secon
     assert.equal(revocations.claimCutOff(issuer, 'tenant', 'acme'), NOW - 9);
   }
   assert.equal(revocations.check(token({ issuer: 'another', ...unlike })), undefined);
+  // What is known under any name counts more than what may have been removed.
+  revocations.raisePrunedThrough(NOW + 500);
+  const expired = { ...unlike, expiresAt: NOW + 380 };
+  assert.equal(revocations.check(token({ issuer: 'old', tokenId: 't2', ...expired })), 'token');
+  assert.equal(revocations.check(token({ issuer: 'old', tokenId: 't3', ...expired })), 'forgotten');
   assert.equal(revocations.cutOff('another', 'jose'), 0);
 });
 
