@@ -197,6 +197,9 @@ test('a token with two kinds is rejected, and the clock skew can be set', async 
   assertGood(blocklist, verified({ iat: now + 3 }));
   assert.throws(() => assertGood(blocklist, verified({ iat: now + 60 })), /from the future/);
   assertGood(blocklist, verified({ iat: now + 60 }), { skew: 60 });
+  for (const skew of /** @type {any[]} */ ([NaN, '3', -1, null])) {
+    assert.throws(() => assertGood(blocklist, verified({ iat: now + 60 }), { skew }), { code: 'ADIEU_USAGE' }, String(skew));
+  }
 });
 
 test('a Verifier gives the verdicts of the table, with their codes', async (t) => {
