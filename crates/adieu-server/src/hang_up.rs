@@ -81,10 +81,10 @@ mod tests {
 
     #[derive(Debug, Clone, Copy)]
     enum Waits {
-        ForAChange,
+        Plainly,
         ForTheResponse,
-        /// Until a timeout drops the wait.
-        ForTheResponseAtMost,
+        /// For the response, until a timeout drops the wait.
+        WithATimeout,
     }
 
     /// A handler that waits for two seconds, and says how far it has come.
@@ -93,9 +93,9 @@ mod tests {
         let _ = steps.send("begun");
         sleep(SECOND).await;
         match waits {
-            Waits::ForAChange => sleep(2 * SECOND).await,
+            Waits::Plainly => sleep(2 * SECOND).await,
             Waits::ForTheResponse => for_the_response(sleep(2 * SECOND)).await,
-            Waits::ForTheResponseAtMost => {
+            Waits::WithATimeout => {
                 let _ = timeout(2 * SECOND, for_the_response(sleep(60 * SECOND))).await;
             }
         }
@@ -108,13 +108,13 @@ mod tests {
     async fn a_handler_goes_on_unless_what_it_does_is_for_the_response() {
         // Hangs up before the wait, during it, after it, and not at all.
         for (hangs_up_after, waits, reached) in [
-            (SECOND / 2, Waits::ForAChange, "done"),
+            (SECOND / 2, Waits::Plainly, "done"),
             (SECOND / 2, Waits::ForTheResponse, "begun"),
-            (SECOND * 3 / 2, Waits::ForAChange, "done"),
+            (SECOND * 3 / 2, Waits::Plainly, "done"),
             (SECOND * 3 / 2, Waits::ForTheResponse, "begun"),
-            (SECOND * 3 / 2, Waits::ForTheResponseAtMost, "begun"),
+            (SECOND * 3 / 2, Waits::WithATimeout, "begun"),
             (SECOND * 7 / 2, Waits::ForTheResponse, "done"),
-            (SECOND * 7 / 2, Waits::ForTheResponseAtMost, "done"),
+            (SECOND * 7 / 2, Waits::WithATimeout, "done"),
             (SECOND * 9, Waits::ForTheResponse, "done"),
         ] {
             let (steps, mut seen) = unbounded_channel();
