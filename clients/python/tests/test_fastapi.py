@@ -1,6 +1,7 @@
 """FastAPI with the real packages."""
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -13,12 +14,13 @@ from adieu_server import Credentials, Server
 from conftest import TEST_TIMEOUT, eventually
 from fastapi import Depends, FastAPI, Request, WebSocket
 from fastapi.security import HTTPAuthorizationCredentials
+from starlette.concurrency import run_in_threadpool
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from tcp_proxy import Proxy
 
 from adieu import Verifier
-from adieu.fastapi import Blocklist, NotRevoked, readiness
+from adieu.fastapi import Blocklist, NotRevoked, _in_thread, readiness
 
 KEY = "k" * 32
 Make = Callable[..., TestClient]
@@ -301,3 +303,39 @@ def test_a_lookup_that_may_wait_needs_no_loop_of_asyncio(
         assert client.get("/", headers=token).status_code == 200
         assert client.post("/logout", headers=token).status_code == 200
         assert client.get("/", headers=token).status_code == 401
+
+
+def test_lookups_that_wait_leave_the_threads_of_handlers_free() -> None:
+    mended = threading.Event()
+
+    async def run() -> Any:
+        waiting = [asyncio.create_task(_in_thread(mended.wait, TEST_TIMEOUT)) for _ in range(100)]
+        await asyncio.sleep(0.1)
+        try:
+            return await asyncio.wait_for(run_in_threadpool(lambda: "answered"), TEST_TIMEOUT / 2)
+        finally:
+            mended.set()
+            await asyncio.gather(*waiting)
+
+    assert asyncio.run(run()) == "answered"
+
+
+def test_a_verifier_and_a_blocklist_of_two_issuers_are_an_error_of_the_application(
+    client: Credentials, proxy: Proxy, request: pytest.FixtureRequest
+) -> None:
+    proxy.hold_answers()
+    blocklist = Blocklist(proxy.url, client.name, client.secret)
+    request.addfinalizer(blocklist.close)
+    verifier = Verifier(blocklist=blocklist, issuer="shop", key=KEY, algorithm="HS256", profile="plain")
+    app = FastAPI()
+
+    @app.get("/")
+    def protected(payload: Annotated[Mapping[str, Any], Depends(NotRevoked(blocklist, verifier.verify))]) -> Any:
+        return payload["sub"]
+
+    proxy.mend()
+    blocklist.wait_ready(TEST_TIMEOUT)
+    with TestClient(app) as browser:
+        assert browser.get("/", headers=a_token(iss="shop")).status_code == 200
+        with pytest.raises(ValueError, match="must be made with issuer='shop'"):
+            browser.get("/", headers=a_token())

@@ -6,6 +6,7 @@ import logging
 import socket
 import sys
 import threading
+import time
 import types
 from collections.abc import Iterator
 
@@ -129,6 +130,19 @@ def test_that_the_keys_can_not_be_read_is_told_while_uwsgi_will_fork(monkeypatch
             verifier.wait_ready(0.6)
         assert 1 <= len(asked) <= 4
         assert threads() == before
+        verifier.close()
+
+
+def test_the_wait_for_keys_has_its_limit_while_uwsgi_will_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adieu.pyjwt._TIMEOUT", 10 * TEST_TIMEOUT)
+    monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(has_threads=1, worker_id=lambda: 0))
+    with an_issuer_that_drips(b"HTTP/1.1 200 OK\r\n\r\n") as url, Blocklist.in_memory() as blocklist:
+        verifier = Verifier(issuer="adieu", blocklist=blocklist, keys_url=url)
+        started = time.monotonic()
+        assert not verifier.is_ready
+        with pytest.raises(StaleError, match="TimeoutError"):
+            verifier.wait_ready(0.3)
+        assert time.monotonic() - started < TEST_TIMEOUT
         verifier.close()
 
 

@@ -6,13 +6,15 @@
 ... def orders(payload: Annotated[dict, Depends(current_token)]): ...
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette import status
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
@@ -20,7 +22,11 @@ from starlette.responses import JSONResponse
 from adieu import blocklist, errors, kind
 from adieu.acceptance import SKEW, is_acceptable
 from adieu.index import token_id_of
-from adieu.verifier import Claims, Verifier
+from adieu.verifier import Claims, IssuerMismatch, Verifier
+
+_MAX_WAITING = 40
+_WAITING: RunVar[CapacityLimiter] = RunVar("adieu_waiting")
+"""The limit of the threads that wait, in each event loop."""
 
 
 class _Answered503(HTTPException):
@@ -106,11 +112,14 @@ class NotRevoked:
             raise _unauthorized("Not authenticated.")
         token = credentials.credentials
         try:
-            payload = await run_in_threadpool(self._decode, token) if self._may_wait() else self._decode(token)
+            payload = await _in_thread(self._decode, token) if self._may_wait() else self._decode(token)
             header = kind.header_of(token)
         except errors.StaleError as error:
             # Of a `Verifier`, which is not of this module.
             raise StaleError(str(error)) from error
+        except IssuerMismatch:
+            # The application's settings are wrong, not the token.
+            raise
         except Exception as error:
             raise _unauthorized("The token is not valid.", "invalid_token") from error
         if not is_acceptable(self._types, header, payload, self._skew):
@@ -123,7 +132,7 @@ class NotRevoked:
             if payload["jti"] is None:
                 raise errors.InvalidClaimsError("the claim jti must be text")
             if self._blocklist.may_wait:
-                revoked = await run_in_threadpool(self._blocklist.is_revoked, payload, kid=kid)
+                revoked = await _in_thread(self._blocklist.is_revoked, payload, kid=kid)
             else:
                 revoked = self._blocklist.is_revoked(payload, kid=kid)
         except errors.InvalidClaimsError as error:
@@ -133,14 +142,24 @@ class NotRevoked:
         return payload
 
 
-def readiness(of: blocklist.Blocklist | Verifier) -> Callable[[], JSONResponse]:
+def readiness(of: blocklist.Blocklist | Verifier) -> Callable[[], Awaitable[JSONResponse]]:
     """Returns a handler for a readiness probe: ``app.get("/readyz")(readiness(VERIFIER))``."""
 
-    def answer() -> JSONResponse:
+    async def answer() -> JSONResponse:
         body, status_code = of.readiness()
         return JSONResponse(body, status_code)
 
     return answer
+
+
+async def _in_thread(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Calls a function that may wait, without the threads that run the application's handlers."""
+    try:
+        limiter = _WAITING.get()
+    except LookupError:
+        limiter = CapacityLimiter(_MAX_WAITING)
+        _WAITING.set(limiter)
+    return await to_thread.run_sync(partial(function, *arguments, **named), limiter=limiter)
 
 
 def _unauthorized(detail: str, code: str | None = None) -> HTTPException:

@@ -108,7 +108,7 @@ class Follower:
     def run_here(self) -> None:
         """Restarts in a process whose fork Python did not report. Cheap, but not for every lookup."""
         if self._is_to_begin():
-            with _beginning:
+            with beginning:
                 if self._is_to_begin():
                     self._after_fork_in_child()
 
@@ -336,8 +336,8 @@ followers: "weakref.WeakSet[Forks]" = weakref.WeakSet()
 """All followers of this process."""
 
 _forking: list[Forks] = []
-_beginning = threading.Lock()
-"""Held while a follower restarts in a process whose fork Python did not report."""
+beginning = threading.Lock()
+"""Held while threads are started in a process whose fork Python did not report."""
 
 
 def _before_fork() -> None:
@@ -357,6 +357,8 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    global beginning  # noqa: PLW0603  If another thread held it, nothing would ever release it here.
+    beginning = threading.Lock()
     _forking.clear()
     for follower in list(followers):
         _told(follower._after_fork_in_child)

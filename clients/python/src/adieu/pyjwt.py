@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from adieu import base64url, kind
+from adieu import base64url, follower, kind
 from adieu.acceptance import SKEW
 from adieu.errors import InvalidClaimsError, StaleError
 from adieu.follower import logger, uwsgi_forks_later
@@ -140,6 +140,10 @@ class Checker:
     def keys_failure(self) -> str | None:
         """Why the keys are not known; none if they are."""
         return self._keys.failure
+
+    def read_keys(self, timeout: float) -> None:
+        """Reads the keys on the caller's thread, where no thread of their own runs."""
+        self._keys.read_without_a_thread(timeout)
 
     def close(self) -> None:
         """Stops following the keys; a fixed key stays."""
@@ -272,6 +276,9 @@ class _Fixed:
             return None
         return [self._key] if algorithm == self._key[1] else []
 
+    def read_without_a_thread(self, timeout: float) -> None:
+        """Does nothing: the key is known."""
+
     def close(self) -> None:
         """Does nothing: there is no thread."""
 
@@ -291,7 +298,6 @@ class _Keys:
         self._tls = tls or (ssl.create_default_context() if parts.scheme == "https" else None)
         self._known: list[Key] | None = None
         self._age = _KEYS_INTERVAL
-        self._tried_at = -math.inf
         self.failure: str | None = None
         """Why the keys are not known; none if they are."""
         self.is_closed = False
@@ -302,11 +308,14 @@ class _Keys:
         """Whether the keys were read, and are followed."""
         if self.is_closed:
             return False
-        if self._process != os.getpid():
-            self._begin(with_thread=True)
-        elif self._thread is None:
-            self._run_without_a_thread()
+        if self._is_to_begin():
+            with follower.beginning:
+                if self._is_to_begin():
+                    self._begin(with_thread=True)
         return self._known is not None
+
+    def _is_to_begin(self) -> bool:
+        return self._process != os.getpid() or (self._thread is None and not uwsgi_forks_later())
 
     def candidates(self, algorithm: str, kid: str | None) -> "list[Key] | None":
         """Returns the keys that may have signed a token; none if it names a key that is not known."""
@@ -323,33 +332,30 @@ class _Keys:
         self._missed.set()
 
     def _begin(self, *, with_thread: bool) -> None:
-        self._process = os.getpid()
         self._missed = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         if with_thread:
-            self._thread = threading.Thread(target=self._follow, args=(self._process,), name="adieu-keys", daemon=True)
+            self._thread = threading.Thread(target=self._follow, args=(os.getpid(),), name="adieu-keys", daemon=True)
             self._thread.start()
+        # At last, because other threads look at it.
+        self._process = os.getpid()
 
-    def _run_without_a_thread(self) -> None:
-        """Reads the keys on the caller's thread while uWSGI loads the application, and later starts the thread.
-
-        See `adieu.follower.Follower` for why no thread runs while uWSGI forks.
-        """
-        if not uwsgi_forks_later():
-            self._begin(with_thread=True)
-        elif self._known is None and time.monotonic() - self._tried_at > _RETRY_INTERVAL:
-            try:
-                self._known, self.failure = self._read(), None
-            except Exception as error:  # noqa: BLE001  The caller tries again.
-                self.failure = f"{type(error).__name__}: {error}"
-            self._tried_at = time.monotonic()
+    def read_without_a_thread(self, timeout: float) -> None:
+        """Reads the keys on the caller's thread, if uWSGI loads the application: see `adieu.follower.Follower`."""
+        if self._thread is not None or self.is_closed:
+            return
+        try:
+            self._known, self.failure = self._read(min(timeout, _TIMEOUT)), None
+        except Exception as error:  # noqa: BLE001  The caller tries again.
+            self.failure = f"{type(error).__name__}: {error}"
+            self._closing.wait(min(timeout, _RETRY_INTERVAL))
 
     def _follow(self, process: int) -> None:
         confirmed_at, failed = time.monotonic(), False
         while process == os.getpid() and not self.is_closed:
             try:
-                self._known = self._read()
+                self._known = self._read(_TIMEOUT)
                 confirmed_at, failed, self.failure = time.monotonic(), False, None
             except Exception as error:  # noqa: BLE001  If the thread ended, no newer key would ever be known.
                 why = f"{type(error).__name__}: {error}"
@@ -363,9 +369,9 @@ class _Keys:
             self._missed.wait(0 if failed else self._age - _MIN_KEYS_INTERVAL)
             self._missed.clear()
 
-    def _read(self) -> "list[Key]":
-        connection = connection_to(self._parts, _TIMEOUT, self._tls)
-        limit_response(connection, time.monotonic() + _TIMEOUT)
+    def _read(self, timeout: float) -> "list[Key]":
+        connection = connection_to(self._parts, timeout, self._tls)
+        limit_response(connection, time.monotonic() + timeout)
         try:
             target = self._parts.path + (f"?{self._parts.query}" if self._parts.query else "")
             connection.request("GET", target, headers={"Accept": "application/jwk-set+json, application/json"})

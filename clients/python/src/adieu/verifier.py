@@ -65,6 +65,10 @@ class Claims(Mapping[str, Any]):
         return token_id_of(self.token) if jti is None else str(jti)
 
 
+class IssuerMismatch(ValueError):  # noqa: N818
+    """A token without ``iss`` would be of one issuer for the verifier, and of another for its blocklist."""
+
+
 class Verifier:
     """Verifies the tokens of one issuer.
 
@@ -200,7 +204,8 @@ class Verifier:
 
         `type` is ``"access"``, ``"refresh"`` for the application's own refresh tokens, or none for either. Raises
         `TokenError`, whose `code` is stable, and `StaleError` if the revocations or the keys are not recent enough.
-        `token` is None if the request has no token.
+        `token` is None if the request has no token. A token without ``iss`` raises `ValueError` if the blocklist turns
+        out to be of another issuer.
         """
         if token is None:
             token = ""
@@ -208,9 +213,10 @@ class Verifier:
             token = token.decode("ascii", "replace")
         verdict = self._check.verify(token, type)
         if not isinstance(verdict, tuple):
-            if self._is_to_compare:
+            claims = Claims(token, verdict)
+            if self._is_to_compare and "iss" not in claims:
                 self._compare_issuers(self.blocklist)
-            return Claims(token, verdict)
+            return claims
         code, reason = verdict
         if code != STALE:
             raise TokenError(reason, code)
@@ -226,7 +232,7 @@ class Verifier:
             # The node has not named its issuer yet.
             return
         if of != self._issuer:
-            raise ValueError(f"the blocklist must be made with issuer={self._issuer!r}, and its issuer is {of!r}")
+            raise IssuerMismatch(f"the blocklist must be made with issuer={self._issuer!r}, and its issuer is {of!r}")
         self._is_to_compare = False
 
     def _without_keys(self) -> StaleError:
@@ -251,8 +257,11 @@ class Verifier:
         if self._is_to_compare:
             self._compare_issuers(self.blocklist)
         while not self._check.has_keys:
-            if moment() > until:
+            left = (until - moment()) / SECOND
+            if left <= 0:
                 raise self._without_keys()
+            if self.blocklist._core is None:
+                self._check.read_keys(left)
             time.sleep(_POLL)
 
     def close(self) -> None:
