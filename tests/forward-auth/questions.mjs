@@ -72,7 +72,8 @@ function readings(reached) {
   const character = (/** @type {string} */ _, /** @type {string} */ hex) => String.fromCharCode(Number.parseInt(hex, 16));
   const sent = reached.replace(/\?.*/, '').replace(/^http:\/\/[^/]*/, '');
   const raw = sent.replaceAll(/%(3\d|[46][1-9a-f]|[57][\da])/gi, character);
-  const decoded = sent.replaceAll(/%([\da-f]{2})/gi, character);
+  // Some services also read `%u002e`.
+  const decoded = sent.replaceAll(/%([\da-f]{2})|%u([\da-f]{4})/gi, (_, hex, hex4) => character(_, hex ?? hex4));
   const pathOf = (/** @type {string} */ path) => new URL(path.replaceAll(/[?#]/g, '_'), 'http://x').pathname;
   return [raw, pathOf(raw), pathOf(decoded.replaceAll(/;[^/]*/g, '').replaceAll(/[\\/]+/g, '/'))];
 }
