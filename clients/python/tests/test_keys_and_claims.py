@@ -243,7 +243,7 @@ def test_fastapi_gives_the_key_of_the_header() -> None:
 def test_a_verifier_knows_the_key_also_if_the_header_does_not_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {kid: Ed25519PrivateKey.generate() for kid in ("kid-1", "kid-2")}
     known = [(kid, "EdDSA", key.public_key()) for kid, key in keys.items()]
-    monkeypatch.setattr("adieu.pyjwt._Keys._read", lambda _: known)
+    monkeypatch.setattr("adieu.pyjwt._Keys._read", lambda *_: known)
     with Verifier("memory:", issuer="adieu", keys_url="https://keys.example") as verifier:
         verifier.wait_ready(10)
 
@@ -272,7 +272,7 @@ def test_a_websocket_is_closed_when_the_key_of_its_token_is_revoked(
     monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], without: str
 ) -> None:
     key = Ed25519PrivateKey.generate()
-    monkeypatch.setattr("adieu.pyjwt._Keys._read", lambda _: [("kid-1", "EdDSA", key.public_key())])
+    monkeypatch.setattr("adieu.pyjwt._Keys._read", lambda *_: [("kid-1", "EdDSA", key.public_key())])
     with adieu.fastapi.Blocklist.in_memory(issuer="shop") as blocklist:
         verifier = Verifier(issuer="shop", keys_url="https://keys.example", profile="plain", blocklist=blocklist)
         verifier.wait_ready(10)
