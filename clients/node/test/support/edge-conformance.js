@@ -10,7 +10,7 @@ const { ADIEU_URL: url = '', ADIEU_CLIENT: clientId = '', ADIEU_SECRET: secret =
 const blocklist = new Blocklist({ url, clientId, secret, maxStaleness: Number(bound) });
 
 /** @type {Record<string, string>} */
-const NAMES = { ADIEU_STALE: 'stale', ADIEU_CLAIMS: 'invalid' };
+const NAMES = { ADIEU_STALE: 'stale', ADIEU_CLAIMS: 'invalid', ADIEU_TOKEN: 'invalid' };
 
 /** The requests of others: some exchanges go on only when it reads. */
 async function keepAsking() {
