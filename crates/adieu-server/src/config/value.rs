@@ -26,9 +26,12 @@ pub(super) trait Value: Sized {
 /// the file and of the environment.
 pub(super) fn text<'de, D: Deserializer<'de>, V: Value>(deserializer: D) -> Result<V, D::Error> {
     let text = deserializer.deserialize_any(TextVisitor { wanted: V::WANTED, is_list: V::IS_LIST })?;
-    V::read(&text).ok_or_else(|| match V::HOLDS_A_SECRET {
-        true => de::Error::custom(format_args!("the value is not {}", V::WANTED)),
-        false => de::Error::custom(format_args!("{text:?} is not {}", V::WANTED)),
+    V::read(&text).ok_or_else(|| {
+        let commas = if V::IS_LIST { "; in one text, commas separate them" } else { "" };
+        match V::HOLDS_A_SECRET {
+            true => de::Error::custom(format_args!("the value is not {}{commas}", V::WANTED)),
+            false => de::Error::custom(format_args!("{text:?} is not {}{commas}", V::WANTED)),
+        }
     })
 }
 
