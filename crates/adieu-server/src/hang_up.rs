@@ -38,8 +38,8 @@ pub(crate) async fn to_its_end<T: Send + 'static>(handler: impl Future<Output = 
     }
 }
 
-/// Does something that changes nothing and only costs, such as waiting or hashing a password. If nobody waits for the response any more, the
-/// whole handler ends here.
+/// Does something that changes nothing and only costs, such as waiting or hashing a password. If the client is gone, the whole handler
+/// ends here.
 pub(crate) async fn for_the_response<T>(work: impl Future<Output = T>) -> T {
     let _counted = Counted::new();
     work.await
@@ -55,7 +55,7 @@ impl Counted {
     }
 
     fn count(change: fn(usize) -> usize) {
-        // Outside of a handler, nobody hangs up.
+        // Outside of a handler, there is no client that could hang up.
         let _ = FOR_THE_RESPONSE.try_with(|depth| depth.set(change(depth.get())));
     }
 }

@@ -145,7 +145,7 @@ async fn a_relay_answers_a_revocation_as_its_node_does() {
     }
 }
 
-/// Of other successes nothing is known: something between may have answered.
+/// Any other answer may come from something between the relay and the node.
 #[tokio::test]
 async fn only_200_means_that_a_revocation_at_a_relay_is_durable() {
     let (node, [at_node]) = adieu().start_with_clients(["relay"]).await;
@@ -153,7 +153,7 @@ async fn only_200_means_that_a_revocation_at_a_relay_is_durable() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let between = format!("http://{}", listener.local_addr().unwrap());
         let (http, url) = (reqwest::Client::new(), node.url(""));
-        // Passes on what is read, and answers what is written itself.
+        // Forwards reads to the node, and answers writes itself.
         let read = async move |request: Request| {
             let target = format!("{url}{}", request.uri());
             let answer = http.get(target).headers(request.headers().clone()).send().await.unwrap();

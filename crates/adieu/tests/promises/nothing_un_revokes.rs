@@ -7,7 +7,7 @@ use adieu::{
     run_maintenance,
     session::{RevocationTarget, Scope},
     store::Memory,
-    time::{Clock, ManualClock, Timestamp},
+    time::{Clock, Timestamp},
     token::TokenError,
 };
 use adieu_sqlite::Sqlite;
@@ -102,8 +102,7 @@ async fn a_second_answer_to_a_refresh_is_no_later_than_the_first() {
 #[tokio::test]
 async fn a_token_from_a_node_whose_clock_is_ahead_ends_with_everything() {
     let store = Memory::new();
-    let setup = |ahead| Setup { clock: ManualClock::at(NOON.plus(Duration::from_secs(ahead))), ..Setup::default() };
-    let (ahead, behind) = (Node::on(store.clone(), setup(2)).await, Node::on(store, setup(0)).await);
+    let (ahead, behind) = (Node::on(store.clone(), Setup::ahead(2)).await, Node::on(store, Setup::default()).await);
     let tokens = ahead.log_in(jose()).await;
     let stolen = ahead.refresh(&tokens.refresh).await.unwrap();
     behind.catch_up().await;

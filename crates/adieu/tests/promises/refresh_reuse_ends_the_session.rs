@@ -7,11 +7,10 @@ use adieu::{
     revocation::RevokedBy,
     session::{Scope, SessionError, SessionSettings},
     store::Memory,
-    time::ManualClock,
     token::TokenError,
 };
 
-use crate::support::{NOON, Node, Setup, issuer, jose};
+use crate::support::{Node, Setup, issuer, jose};
 
 const REVOKED: TokenError = TokenError::Revoked(RevokedBy::Session);
 
@@ -143,8 +142,7 @@ async fn the_grace_begins_when_a_token_is_used_and_not_when_its_successor_is() {
 #[tokio::test]
 async fn the_grace_is_no_longer_because_another_node_has_a_clock_that_is_ahead() {
     let store = Memory::new();
-    let setup = |ahead| Setup { clock: ManualClock::at(NOON.plus(Duration::from_secs(ahead))), ..Setup::default() };
-    let (ahead, node) = (Node::on(store.clone(), setup(3)).await, Node::on(store, setup(0)).await);
+    let (ahead, node) = (Node::on(store.clone(), Setup::ahead(3)).await, Node::on(store, Setup::default()).await);
     let first = ahead.log_in(jose()).await;
     let second = node.refresh(&first.refresh).await.unwrap();
     node.refresh(&second.refresh).await.unwrap();

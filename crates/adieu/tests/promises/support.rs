@@ -46,6 +46,13 @@ impl Default for Setup {
     }
 }
 
+impl Setup {
+    /// A node whose clock is ahead by so many seconds.
+    pub(crate) fn ahead(seconds: u64) -> Self {
+        Self { clock: ManualClock::at(NOON.plus(Duration::from_secs(seconds))), ..Self::default() }
+    }
+}
+
 pub(crate) fn issuer() -> Issuer {
     Issuer::new("https://adieu.test").unwrap()
 }
