@@ -306,8 +306,9 @@ async fn why_a_node_refuses_is_said() {
     // Whatever answers so, it is not known to have stored anything.
     for status in [202, 204, 206] {
         refuse(status, json!({}));
-        let key = Target::Key { id: KeyId::new("1").unwrap() };
-        assert!(remote.append(vec![revocation("adieu", key)]).await.is_err(), "{status}");
+        let token = Target::Token { id: TokenId::new("jti").unwrap(), expires_at: Some(NOON) };
+        let result = remote.append(vec![revocation("other", token)]).await;
+        assert!(matches!(result, Err(Error::Unavailable(_))), "{status}: {result:?}");
     }
 }
 
