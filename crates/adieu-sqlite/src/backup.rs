@@ -85,8 +85,7 @@ fn copy_once(path: &Path, copy: &Path) -> io::Result<()> {
         folder.lock()?;
         folder
     };
-    let now = schema::versions(path).map_err(io::Error::other)?;
-    if schema::versions(copy).is_ok_and(|before| before != now) {
+    if is_further(path, copy)? {
         tracing::warn!(copy = %copy.display(), "the migration goes on; the store as it was is in the copy");
         return Ok(());
     }
@@ -95,7 +94,11 @@ fn copy_once(path: &Path, copy: &Path) -> io::Result<()> {
     for left in [&part, &beside(&part, "-journal")] {
         let _ = fs::remove_file(left);
     }
-    let written = write(path, &part).and_then(|()| fs::rename(&part, copy));
+    let written = write(path, &part).and_then(|()| match is_further(&part, copy)? {
+        // A process that made the copy has migrated the tables meanwhile.
+        true => fs::remove_file(&part),
+        false => fs::rename(&part, copy),
+    });
     if written.is_err() {
         let _ = fs::remove_file(&part);
     }
@@ -104,6 +107,12 @@ fn copy_once(path: &Path, copy: &Path) -> io::Result<()> {
     folder.sync_all()?;
     tracing::warn!(copy = %copy.display(), "the tables are migrated to this version; the store as it was is in the copy");
     Ok(())
+}
+
+/// Returns whether there is a copy from before the tables of a file were migrated as far as they are.
+fn is_further(path: &Path, copy: &Path) -> io::Result<bool> {
+    let now = schema::versions(path).map_err(io::Error::other)?;
+    Ok(schema::versions(copy).is_ok_and(|before| before != now))
 }
 
 /// Copies a file of any version into a new one.
