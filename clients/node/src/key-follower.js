@@ -72,7 +72,7 @@ export class KeyFollower {
     return this.#closing.signal.aborted ? undefined : this.#known;
   }
 
-  /** Requests the keys again soon, because a token names an unknown one. */
+  /** Requests the keys again soon, because a token names an unknown one, or none and may be signed with a newer one. */
   missed() {
     this.#missed.abort();
   }

@@ -179,7 +179,11 @@ export class Verifier {
     const input = token.slice(0, last);
     const signature = token.slice(last + 1);
     const key = keys.find((each) => each.verify(input, signature));
-    if (key === undefined) throw new TokenError('invalid_token', "the token's signature is wrong");
+    if (key === undefined) {
+      // A newer key may have signed it.
+      if (header.keyId === undefined) this.#keys.missed();
+      throw new TokenError('invalid_token', "the token's signature is wrong");
+    }
     // A copy: the text may be a part of a whole request.
     if (known === undefined && this.#headers.size < MAX_HEADERS) this.#headers.set(Buffer.from(encodedHeader).toString(), { header, keys });
     const payload = readObject(token.slice(first + 1, last), 'payload');
@@ -208,7 +212,10 @@ export class Verifier {
       if (!this.blocklist.status().fresh) throw new StaleError('the keys of the issuer may be out of date');
       throw unknownKey();
     }
-    if (keys.length === 0) throw new TokenError('invalid_token', "the token's algorithm is not that of the key");
+    if (keys.length === 0) {
+      if (header.keyId === undefined) this.#keys.missed();
+      throw new TokenError('invalid_token', "the token's algorithm is not that of the key");
+    }
     return { header, keys };
   }
 

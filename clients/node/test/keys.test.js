@@ -158,6 +158,21 @@ test('unknown keys cause one request after some seconds, however many there are,
   assert.throws(() => verifier.verify(before), /unknown key/);
 });
 
+test('a token without a kid that no known key has signed causes a request too', async (t) => {
+  const make = await makeVerifiers(t);
+  for (const algorithm of ['EdDSA', 'ES256']) {
+    const [old, next] = [keyPair('EdDSA'), keyPair(algorithm)];
+    const issuer = await startIssuer(t, publish(jwk(old)));
+    const { verifier } = make(issuer.url);
+    await verifier.ready();
+    verifier.verify(token(old, ACCESS, claims()));
+    issuer.answer = publish(jwk(next));
+    const after = token(next, ACCESS, claims());
+    await eventually(() => isGood(verifier, after), `the new key of ${algorithm} is known`);
+    assert.equal(issuer.requests.length, 2);
+  }
+});
+
 test('a key that stays is the same object, and an answer that has not changed is not sent again', async (t) => {
   const [stays, comes] = [keyPair('ES256'), keyPair('ES256')];
   const [a, b] = [jwk(stays, { kid: 'a' }), jwk(comes, { kid: 'b' })];

@@ -10,12 +10,15 @@ import time
 import types
 from collections.abc import Iterator
 
+import jwt
 import pytest
 from adieu_server import Credentials, Server
 from conftest import TEST_TIMEOUT, eventually, new_id
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fake_node import a_node_that_answers
 
-from adieu import Blocklist, StaleError, Verifier
+from adieu import Blocklist, StaleError, TokenError, Verifier
 from adieu.pyjwt import _age
 
 # The compiled core reads the keys by itself.
@@ -156,6 +159,25 @@ def test_keys_are_read_again_when_the_issuer_says(monkeypatch: pytest.MonkeyPatc
         Verifier(issuer="adieu", blocklist=blocklist, keys_url=url),
     ):
         eventually(lambda: len(asked) > 2)
+
+
+@pytest.mark.parametrize("named", [{}, {"kid": "new"}])
+def test_a_token_that_no_known_key_has_signed_causes_a_request(
+    named: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adieu.pyjwt._MIN_KEYS_INTERVAL", 0.05)
+    asked = list[str]()
+    with (
+        a_node_that_answers(b'{"keys": []}', agents=asked) as url,
+        Blocklist.in_memory() as blocklist,
+        Verifier(issuer="adieu", blocklist=blocklist, keys_url=url) as verifier,
+    ):
+        verifier.wait_ready(TEST_TIMEOUT)
+        for key, algorithm in ((Ed25519PrivateKey.generate(), "EdDSA"), (generate_private_key(SECP256R1()), "ES256")):
+            asked.clear()
+            with pytest.raises(TokenError):
+                verifier.verify(jwt.encode({"sub": "jose"}, key, algorithm, headers={"typ": "at+jwt", **named}))
+            eventually(lambda: len(asked) > 0)
 
 
 @pytest.mark.parametrize(

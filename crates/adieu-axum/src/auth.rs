@@ -139,7 +139,8 @@ impl Auth {
     async fn log_out_others(&self, token: &PresentedToken) -> Result<(), AuthRejection> {
         for other in token.others() {
             match self.sessions.log_out(other, Scope::This).await {
-                Ok(_) | Err(SessionError::InvalidToken(_)) => {}
+                Ok(_) => {}
+                Err(SessionError::InvalidToken(refusal)) if refusal != TokenError::Stale => {}
                 Err(error) => return Err(self.guard.reject(error)),
             }
         }

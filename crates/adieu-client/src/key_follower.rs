@@ -16,16 +16,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use reqwest::Url;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use adieu::{
     Error, Issuer,
     retry::{Backoff, Outage},
-    token::{Algorithm, Decoder, Jwks, KeySet},
+    token::{Algorithm, Decoder, Jwks, KeySet, KeyUpdates},
 };
 
 use self::discovery::{Published, discover, metadata_url};
@@ -159,7 +155,7 @@ impl KeyFollower {
             discovered: source.discovered,
             rsa: source.rsa,
             transport,
-            missed: Arc::default(),
+            updates: Arc::default(),
             read: None,
         };
         Ok(Self { task: tokio::spawn(following.run(announce)), progress })
@@ -216,7 +212,7 @@ struct Following {
     discovered: Option<Issuer>,
     rsa: Option<Algorithm>,
     transport: Arc<dyn Transport>,
-    missed: Arc<Notify>,
+    updates: Arc<KeyUpdates>,
     /// What was read last: where, with which algorithm for RSA keys that name none, and its `ETag`.
     read: Option<(Url, Algorithm, HeaderValue)>,
 }
@@ -234,10 +230,11 @@ impl Following {
                     }
                     backoff.reset();
                     let due = asked_at + age;
+                    self.updates.were_read();
                     progress.send_replace(Progress { read: Some(Read { asked_at, due }), failure: None });
                     tokio::select! {
                         () = tokio::time::sleep_until(due) => {}
-                        () = self.missed.notified() => tokio::time::sleep_until(due.min(asked_at + MIN_REQUEST_INTERVAL)).await,
+                        () = self.updates.wanted() => tokio::time::sleep_until(due.min(asked_at + MIN_REQUEST_INTERVAL)).await,
                     }
                 }
                 Err(error) => {
@@ -284,7 +281,7 @@ impl Following {
             StatusCode::NOT_MODIFIED if is_conditional => {}
             StatusCode::OK => {
                 let keys: KeySet = Jwks::key_set(answer.body(), Some(rsa))?;
-                self.decoder.replace_keys(keys.notifying(Arc::clone(&self.missed)));
+                self.decoder.replace_keys(keys.followed(Arc::clone(&self.updates)));
                 self.read = answer.headers().get(header::ETAG).cloned().map(|etag| (published.keys, rsa, etag));
             }
             status => return Err(Error::unavailable(format!("the issuer answered with status {}", status.as_u16()))),

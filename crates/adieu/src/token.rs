@@ -63,8 +63,8 @@ pub use json::unambiguous_json;
 pub use jws::SignedMessage;
 pub(crate) use key::keep_one;
 pub use key::{
-    DEFAULT_PUBLICATION_DELAY, Jwk, Jwks, KeyId, KeySet, KeyStore, MAX_KEY_ID_BYTES, MAX_KEYS, MAX_KEYS_TRIED,
-    PrivateKey, PublicKey, RemovedKey, SigningKey, SigningKeys, StoredKey, VerifyingKey, active_key_at,
+    DEFAULT_PUBLICATION_DELAY, Jwk, Jwks, KeyId, KeySet, KeyStore, KeyUpdates, MAX_KEY_ID_BYTES, MAX_KEYS,
+    MAX_KEYS_TRIED, PrivateKey, PublicKey, RemovedKey, SigningKey, SigningKeys, StoredKey, VerifyingKey, active_key_at,
     load_or_make_keys, remove_key, rotate_key,
 };
 pub use logout::{LogoutClaims, LogoutTarget};

@@ -193,13 +193,18 @@ class Checker:
         algorithm = _check_header(named)
         if not self._keys.are_known:
             raise StaleError("the keys of the issuer are not known")
-        candidates = self._keys.candidates(algorithm, named.get("kid"))
+        kid = named.get("kid")
+        candidates = self._keys.candidates(algorithm, kid)
+        if candidates is None:
+            self._keys.missed()
         if candidates is None and not self._blocklist.is_fresh:
             raise StaleError("the keys may be out of date")
         signed = token.rpartition(".")[0].encode()
-        for kid, _, key in candidates or ():
+        for id_, _, key in candidates or ():
             if _verifies(algorithm, key, signed, signature):
-                return named, _members(content), kid
+                return named, _members(content), id_
+        if kid is None:
+            self._keys.missed()
         raise _InvalidError("no key has signed the token")
 
     def _check(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
@@ -276,6 +281,9 @@ class _Fixed:
             return None
         return [self._key] if algorithm == self._key[1] else []
 
+    def missed(self) -> None:
+        """Does nothing: the key does not change."""
+
     def read_without_a_thread(self, timeout: float) -> None:
         """Does nothing: the key is known."""
 
@@ -321,9 +329,12 @@ class _Keys:
         """Returns the keys that may have signed a token; none if it names a key that is not known."""
         named = [entry for entry in self._known or () if kid in (entry[0], None)]
         if not named and kid is not None:
-            self._missed.set()
             return None
         return [entry for entry in named if entry[1] == algorithm][:_MAX_KEYS_TRIED]
+
+    def missed(self) -> None:
+        """Reads the keys again soon, because a newer one may have signed a token."""
+        self._missed.set()
 
     def close(self) -> None:
         """Ends the thread. The keys are not known any more, because nothing says when the issuer removes one."""

@@ -31,7 +31,7 @@ pub(super) struct PushErrorBody {
         pattern = "^(invalid_request|invalid_key|invalid_issuer|invalid_audience|authentication_failed)$"
     )]
     err: &'static str,
-    #[schema(example = "the token names an unknown key")]
+    #[schema(example = "the token's key is not known")]
     description: Cow<'static, str>,
 }
 

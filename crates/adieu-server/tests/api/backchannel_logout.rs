@@ -224,7 +224,7 @@ async fn a_new_key_is_fetched_and_one_that_cannot_be_is_a_reason_to_send_again()
     app.verify(&access).await.is_revoked();
     // A key that the provider does not have.
     let invented = Key::new("invented").sign(Some("logout+jwt"), &provider.logout_claims(json!({"sid": "s2"})));
-    assert_snapshot!(send(&app, &invented).await, @r#"400 {"error":"invalid_request","error_description":"the token names an unknown key"}"#);
+    assert_snapshot!(send(&app, &invented).await, @r#"400 {"error":"invalid_request","error_description":"the token's key is not known"}"#);
     // While the keys can't be read, it is not known.
     provider.go_down();
     let answer = send(&app, &invented).await;

@@ -25,6 +25,7 @@ mod identity_providers;
 mod introspection;
 mod limits;
 mod logout;
+mod newer_keys;
 mod one_verdict_per_token;
 mod other_origins;
 mod page_in_a_browser;

@@ -18,26 +18,28 @@ pub(crate) const EVERY_KIND: &str = r#"["backchannel-logout", "session-revoked",
     "token-claims-change", "credential-change", "device-compliance-change", "account-purged", "account-disabled",
     "credential-compromise", "sessions-revoked", "global-token-revocation"]"#;
 
-/// An Ed25519 key.
+/// An Ed25519 key. Without a name, neither its JWK nor what it signs has a `kid`.
 pub(crate) struct Key {
-    pub(crate) id: &'static str,
+    pub(crate) id: Option<&'static str>,
     signing: EncodingKey,
     jwk: Value,
 }
 
 impl Key {
-    pub(crate) fn new(id: &'static str) -> Self {
+    pub(crate) fn new(id: impl Into<Option<&'static str>>) -> Self {
+        let id = id.into();
         let pkcs8 = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap();
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
         let x = BASE64_URL_SAFE_NO_PAD.encode(pair.public_key());
         let jwk = json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": id, "x": x});
+        let jwk = changed(jwk, if id.is_none() { json!({"kid": null}) } else { json!({}) });
         Self { id, signing: EncodingKey::from_ed_der(pkcs8.as_ref()), jwk }
     }
 
     /// Signs claims under this `typ`.
     pub(crate) fn sign(&self, typ: Option<&str>, claims: &Value) -> String {
         let mut header = Header::new(Algorithm::EdDSA);
-        (header.kid, header.typ) = (Some(self.id.to_owned()), typ.map(str::to_owned));
+        (header.kid, header.typ) = (self.id.map(str::to_owned), typ.map(str::to_owned));
         encode(&header, claims, &self.signing).unwrap()
     }
 }
@@ -58,7 +60,10 @@ impl Drop for Provider {
 
 impl Provider {
     pub(crate) async fn start() -> Self {
-        let key = Key::new("2026");
+        Self::with_key(Key::new("2026")).await
+    }
+
+    pub(crate) async fn with_key(key: Key) -> Self {
         let published = Arc::new(Mutex::new(Some(json!({"keys": [key.jwk]}))));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
@@ -126,11 +131,16 @@ impl Provider {
 
     /// An access token that was issued at this time.
     pub(crate) fn access_from(&self, subject: &str, session: &str, issued_at: u64) -> String {
-        let jti = format!("{subject}-{session}");
         self.key.sign(
             Some("at+jwt"),
-            &json!({"iss": self.issuer, "sub": subject, "sid": session, "aud": "api", "jti": jti, "iat": issued_at, "exp": issued_at + 900}),
+            &changed(self.access_claims(subject, session), json!({"iat": issued_at, "exp": issued_at + 900})),
         )
+    }
+
+    /// The claims of an access token that is issued now.
+    pub(crate) fn access_claims(&self, subject: &str, session: &str) -> Value {
+        let (jti, issued_at) = (format!("{subject}-{session}"), now());
+        json!({"iss": self.issuer, "sub": subject, "sid": session, "aud": "api", "jti": jti, "iat": issued_at, "exp": issued_at + 900})
     }
 
     /// The claims of a logout token, with these changes; `null` removes a claim.

@@ -31,12 +31,16 @@ impl Sessions {
     ///
     /// When this returns, the revocation is durable and this node rejects every token of the ended sessions.
     ///
+    /// If the key of the token is not known, and a task [follows](crate::token::KeySet::followed) the keys of its issuer, this waits until
+    /// they have been read again, for at most eight seconds.
+    ///
     /// # Errors
+    /// [`TokenError::Stale`] if the token may be valid, but its key is not known: the client must not assume that it was revoked.
     /// [`TokenError::Revoked`] if the session had already ended, which is durable then, or the token was revoked without it: another
     /// token of the session can still end it. The same error is returned if a used-up refresh token asks for more than its own
     /// session, which has then ended. [`SessionError::UnknownSessions`] if the other sessions are not known: nothing has changed then.
     pub async fn log_out(&self, token: &str, scope: Scope) -> Result<LoggedOut, SessionError> {
-        let (claims, expiry) = self.verifier.verify_to_log_out(token)?;
+        let (claims, expiry) = self.verifier.verify_to_log_out(token).await?;
         match expiry {
             _ if scope == Scope::This => {}
             Expiry::Live => {}

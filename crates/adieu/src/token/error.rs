@@ -19,8 +19,9 @@ pub enum TokenError {
     /// member name occurs twice.
     #[error("the token is malformed: {0}")]
     Malformed(&'static str),
-    /// The token names a key that is not, or no longer, in the key set.
-    #[error("the token names an unknown key")]
+    /// The token names a key that is not, or no longer, in the key set; or it names none, and may be signed with a newer key than those of
+    /// a [followed set](super::KeySet::followed).
+    #[error("the token's key is not known")]
     UnknownKey,
     /// The `alg` of the token is not the algorithm of the key, or of any key.
     #[error("the token's algorithm is not that of the key")]

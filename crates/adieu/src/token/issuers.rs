@@ -8,6 +8,7 @@
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::{
     Error,
@@ -92,6 +93,19 @@ impl Issuers {
             self.restrict(decoder, &mut claims);
             Ok((claims, expiry))
         })
+    }
+
+    /// Returns what changes when the keys of the issuer that a token names, or may be of, are read again.
+    pub(super) fn key_reads(&self, token: &str) -> Vec<watch::Receiver<u64>> {
+        let others = self.others.load();
+        let mut buffer = Vec::new();
+        let Ok(name) = name(token, &mut buffer) else { return Vec::new() };
+        let may_be_of = |decoder: &&Arc<Decoder>| match &name {
+            Some(name) => decoder.rules().issuer().as_str() == name,
+            None => decoder.rules().missing_issuer,
+        };
+        let named = all(&self.own, &others).filter(may_be_of);
+        named.filter_map(|decoder| decoder.keys().updates().map(|updates| updates.reads())).collect()
     }
 
     /// Drops the untrusted claims of another issuer.

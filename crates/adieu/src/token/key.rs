@@ -18,7 +18,7 @@ pub use jwk::{Jwk, PublicKey};
 pub use jwks::Jwks;
 pub use private::PrivateKey;
 pub use rotation::{DEFAULT_PUBLICATION_DELAY, RemovedKey, active_key_at, remove_key, rotate_key};
-pub use set::{KeySet, MAX_KEYS, MAX_KEYS_TRIED};
+pub use set::{KeySet, KeyUpdates, MAX_KEYS, MAX_KEYS_TRIED};
 pub use signing::SigningKey;
 pub use signing_keys::SigningKeys;
 pub(crate) use store::keep_one;

@@ -13,6 +13,9 @@ use crate::{
     },
 };
 
+/// How long a logout waits for newer keys of the issuer of its token: longer than a task that follows them waits between two reads.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// Verifies tokens locally, without a request to another node.
 ///
 /// 1. The [`Decoder`] of the issuer that the token names checks the signature and the claims. A decoder with a
@@ -141,7 +144,34 @@ impl Verifier {
 
     /// Verifies a token of either type at any time of its life, since the holder of a token may end its session. A
     /// stale index does not matter, since the store decides.
-    pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
+    ///
+    /// A token whose key is not known waits until the keys of its issuer have been read again, if a task follows them. If that takes
+    /// longer than [`KEYS_TIMEOUT`], the error is [`TokenError::Stale`]: other nodes may accept the token.
+    pub(crate) async fn verify_to_log_out(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
+        let verified = self.verify_at_any_time(token);
+        if !matches!(verified, Err(TokenError::UnknownKey)) {
+            return verified;
+        }
+        let mut reads = self.issuers.key_reads(token);
+        // They may have been read since.
+        let verified = self.verify_at_any_time(token);
+        if reads.is_empty() || !matches!(verified, Err(TokenError::UnknownKey)) {
+            return verified;
+        }
+        let read_again = async {
+            for reads in &mut reads {
+                // An error means that the keys are not followed any more.
+                let _ = reads.changed().await;
+            }
+        };
+        let were_read = tokio::time::timeout(KEYS_TIMEOUT, read_again).await.is_ok();
+        match self.verify_at_any_time(token) {
+            Err(TokenError::UnknownKey) if !were_read => Err(TokenError::Stale),
+            verified => verified,
+        }
+    }
+
+    fn verify_at_any_time(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
         let (claims, expiry) = self.read_claims(token)?;
         match self.refuse_revoked(&facts(&claims)) {
             // The index may no longer hold its revocations: only the store knows the state of its session.

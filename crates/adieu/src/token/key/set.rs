@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     Error,
@@ -28,8 +28,32 @@ pub struct KeySet {
     known_headers: Vec<KnownHeader>,
     /// Whether the keys of the issuer are not known yet.
     awaited: bool,
-    /// Notified when a token names a key that is not in the set.
-    missed: Option<Arc<Notify>>,
+    updates: Option<Arc<KeyUpdates>>,
+}
+
+/// Links a set with the task that follows the keys of its issuer: a token that no key of the set has signed asks for newer keys.
+#[derive(Debug, Default)]
+pub struct KeyUpdates {
+    wanted: Notify,
+    reads: watch::Sender<u64>,
+}
+
+impl KeyUpdates {
+    /// Waits until a token asks for newer keys, if none has since this was last called.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Tells those who wait for newer keys that the issuer's keys have been read. Call it after
+    /// [`Decoder::replace_keys`](crate::token::Decoder::replace_keys), and also if the keys have not changed.
+    pub fn were_read(&self) {
+        self.reads.send_modify(|reads| *reads = reads.wrapping_add(1));
+    }
+
+    /// Returns a receiver that changes with each read from now on.
+    pub(in crate::token) fn reads(&self) -> watch::Receiver<u64> {
+        self.reads.subscribe()
+    }
 }
 
 /// The header of this set's own tokens: equal bytes have the same meaning, so they need not be parsed.
@@ -74,20 +98,38 @@ impl KeySet {
                 }
             }
         }
-        Ok(Self { keys, known_headers, awaited: false, missed: None })
+        Ok(Self { keys, known_headers, awaited: false, updates: None })
     }
 
     /// Returns the set of an issuer whose keys are not known yet: every token is rejected with [`TokenError::Stale`].
     #[must_use]
     pub fn pending() -> Self {
-        Self { keys: Vec::new(), known_headers: Vec::new(), awaited: true, missed: None }
+        Self { keys: Vec::new(), known_headers: Vec::new(), awaited: true, updates: None }
     }
 
-    /// Returns this set with a notification that is sent when a token names a key that is not in it. The task that
-    /// follows the keys waits for it, and fetches them again.
+    /// Returns this set as one that a task keeps up to date. If no key in it has signed a token, a newer one may have: the
+    /// token is rejected with [`TokenError::UnknownKey`], even if it names no key, and asks for an update.
     #[must_use]
-    pub fn notifying(self, missed: Arc<Notify>) -> Self {
-        Self { missed: Some(missed), ..self }
+    pub fn followed(mut self, updates: Arc<KeyUpdates>) -> Self {
+        // Such a header names no key.
+        self.known_headers.retain(|known| known.key.key_id().is_some());
+        Self { updates: Some(updates), ..self }
+    }
+
+    /// Returns the link with the task that keeps the set up to date.
+    pub(in crate::token) fn updates(&self) -> Option<&Arc<KeyUpdates>> {
+        self.updates.as_ref()
+    }
+
+    /// Returns why a token is rejected that names no key, and asks for an update, if there may be one.
+    fn unless_newer(&self, refusal: TokenError) -> TokenError {
+        match &self.updates {
+            Some(updates) => {
+                updates.wanted.notify_one();
+                TokenError::UnknownKey
+            }
+            None => refusal,
+        }
     }
 
     /// Returns the keys.
@@ -121,12 +163,7 @@ impl KeySet {
         match header.key_id.as_deref() {
             Some(id) => {
                 let key = self.keys.iter().find(|key| key.key_id().is_some_and(|known| known.as_str() == id));
-                let Some(key) = key else {
-                    if let Some(missed) = &self.missed {
-                        missed.notify_one();
-                    }
-                    return Err(TokenError::UnknownKey);
-                };
+                let key = key.ok_or_else(|| self.unless_newer(TokenError::UnknownKey))?;
                 if key.algorithm() == header.algorithm {
                     Ok(Candidates::Named(key))
                 } else {
@@ -134,9 +171,9 @@ impl KeySet {
                 }
             }
             None if self.keys.iter().any(|key| key.algorithm() == header.algorithm) => {
-                Ok(Candidates::Any(&self.keys, header.algorithm))
+                Ok(Candidates::Any(self, header.algorithm))
             }
-            None => Err(TokenError::AlgorithmMismatch),
+            None => Err(self.unless_newer(TokenError::AlgorithmMismatch)),
         }
     }
 }
@@ -144,7 +181,7 @@ impl KeySet {
 /// The keys that may have signed a token.
 pub(in crate::token) enum Candidates<'k> {
     Named(&'k VerifyingKey),
-    Any(&'k [VerifyingKey], Algorithm),
+    Any(&'k KeySet, Algorithm),
 }
 
 impl<'k> Candidates<'k> {
@@ -156,7 +193,8 @@ impl<'k> Candidates<'k> {
     ) -> Result<&'k VerifyingKey, TokenError> {
         match *self {
             Self::Named(key) => check(key).map(|()| key),
-            Self::Any(keys, algorithm) => {
+            Self::Any(set, algorithm) => {
+                let keys = &set.keys;
                 let fit = |key: &&VerifyingKey| key.algorithm() == algorithm;
                 let unnamed = keys.iter().filter(fit).filter(|key| key.key_id().is_none());
                 let named = keys.iter().filter(fit).filter(|key| key.key_id().is_some());
@@ -168,7 +206,7 @@ impl<'k> Candidates<'k> {
                         Err(refusal) => return Err(refusal),
                     }
                 }
-                result
+                result.map_err(|refusal| set.unless_newer(refusal))
             }
         }
     }
