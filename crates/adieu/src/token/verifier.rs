@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Semaphore;
+
 use crate::{
     Error, Issuer, SessionId,
     id::KeyId,
@@ -15,6 +17,9 @@ use crate::{
 
 /// How long a logout waits for newer keys of the issuer of its token: longer than a task that follows them waits between two reads.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How many logouts wait for newer keys at once.
+const MAX_WAITING_FOR_KEYS: usize = 1024;
 
 /// Verifies tokens locally, without a request to another node.
 ///
@@ -34,6 +39,7 @@ pub struct Verifier {
     freshness: Freshness,
     clock: Arc<dyn Clock>,
     staleness: Staleness,
+    waiting_for_keys: Semaphore,
 }
 
 impl Verifier {
@@ -51,7 +57,9 @@ impl Verifier {
         stale_policy: StalePolicy,
     ) -> Self {
         let issuers = Issuers::new(decoder.into());
-        Self { issuers, index, freshness, clock, staleness: Staleness::new(max_staleness, stale_policy) }
+        let staleness = Staleness::new(max_staleness, stale_policy);
+        let waiting_for_keys = Semaphore::new(MAX_WAITING_FOR_KEYS);
+        Self { issuers, index, freshness, clock, staleness, waiting_for_keys }
     }
 
     /// Accepts the access tokens of another issuer as well. [`Claims::issuer`] is the issuer of a token.
@@ -146,7 +154,8 @@ impl Verifier {
     /// stale index does not matter, since the store decides.
     ///
     /// A token whose key is not known waits until the keys of its issuer have been read again, if a task follows them. If that takes
-    /// longer than [`KEYS_TIMEOUT`], the error is [`TokenError::Stale`]: other nodes may accept the token.
+    /// longer than [`KEYS_TIMEOUT`], or [`MAX_WAITING_FOR_KEYS`] wait already, the error is [`TokenError::Stale`]: other nodes may accept
+    /// the token.
     pub(crate) async fn verify_to_log_out(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
         let verified = self.verify_at_any_time(token);
         if !matches!(verified, Err(TokenError::UnknownKey)) {
@@ -158,6 +167,7 @@ impl Verifier {
         if reads.is_empty() || !matches!(verified, Err(TokenError::UnknownKey)) {
             return verified;
         }
+        let Ok(_place) = self.waiting_for_keys.try_acquire() else { return Err(TokenError::Stale) };
         let read_again = async {
             for reads in &mut reads {
                 // An error means that the keys are not followed any more.

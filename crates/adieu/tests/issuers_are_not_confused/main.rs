@@ -4,6 +4,7 @@
 
 #[path = "../support/forge.rs"]
 mod forge;
+mod newer_keys;
 mod revocations;
 
 use std::{sync::Arc, time::Duration};
