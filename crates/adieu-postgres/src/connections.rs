@@ -42,10 +42,12 @@ use adieu::{Error, revocation::LogId};
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
 pub(super) const FIRST_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The settings of every connection. `tcp_user_timeout` drops a client that no longer reads its answers.
+/// The settings of every connection. The isolation: a statement that has waited for the lock of the writers must see what was committed
+/// meanwhile, whatever the database's default is. `tcp_user_timeout` drops a client that no longer reads its answers.
 /// `plan_cache_mode`: a plan made while a table was empty would be kept, and would scan the whole table for each row
 /// until the table is analyzed.
-const SETTINGS: &str = "SET search_path = adieu; SET jit = off; SET client_min_messages = warning; \
+const SETTINGS: &str = "SET search_path = adieu; SET default_transaction_isolation = 'read committed'; \
+                        SET jit = off; SET client_min_messages = warning; \
                         SET plan_cache_mode = force_custom_plan; \
                         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
                         SET tcp_user_timeout = 3000; SET statement_timeout = 4000; SET lock_timeout = 3000; \

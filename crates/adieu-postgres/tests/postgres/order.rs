@@ -2,15 +2,19 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use adieu::revocation::{Position, RevocationLog};
+use adieu::{
+    TokenId,
+    revocation::{Position, RevocationLog},
+    session::{Rotated, Rotation, Selection, SessionStore},
+};
 use adieu_conformance::{
     Storage,
-    sample::{read_all, token},
+    sample::{after, ending, issuer, read_all, session, token},
 };
 use adieu_postgres::{Postgres, sqlx::postgres::PgListener};
 use tokio::task::JoinSet;
 
-use crate::engine::{InDatabase, connected};
+use crate::engine::{InDatabase, Other, connected};
 
 const STORES: usize = 6;
 const WRITERS: usize = 4;
@@ -98,6 +102,66 @@ async fn nobody_passes_a_commit_that_is_under_way() {
     let (entries, end) = read_all(&there, Some(&cursor)).await;
     assert_eq!((entries.len(), end.position), (2, position));
     assert_eq!(entries[1], token("fast"));
+}
+
+/// What waits for the lock sees what was committed meanwhile, also if other transactions of the database would not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_default_isolation_of_the_database_undoes_nothing() {
+    for isolation in ["repeatable read", "serializable"] {
+        let place = InDatabase::empty().await;
+        let mut other = connected(&place.0).await;
+        let set = "EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L', current_database(), ";
+        other.execute(&format!("DO $$ BEGIN {set}'{isolation}'); END $$")).await;
+        let (here, there) = (place.open().await, place.open().await);
+        let session = session("jose");
+        here.create(session.clone()).await.unwrap();
+        there.append(vec![token("a")]).await.unwrap();
+
+        other.execute("BEGIN; SELECT pg_advisory_xact_lock(418380178805)").await;
+        let selection = Selection::Owned(session.id.clone(), session.subject.clone());
+        let end = tokio::spawn({
+            let here = here.clone();
+            async move { here.end(ending(selection)).await }
+        });
+        wait_for_the_lock(&mut other, 1).await;
+        let rotation = Rotation {
+            issuer: issuer(),
+            subject: session.subject.clone(),
+            session: session.id.clone(),
+            presented: session.refresh_id.clone().into(),
+            successor: TokenId::random(),
+            now: after(60),
+            forgiven_since: Some(after(50)),
+            access_expires_at: after(960),
+            refresh_expires_at: after(7_200),
+        };
+        let rotate = tokio::spawn({
+            let there = there.clone();
+            async move { there.rotate(rotation).await }
+        });
+        wait_for_the_lock(&mut other, 2).await;
+        other.execute("COMMIT").await;
+        end.await.unwrap().unwrap().unwrap();
+        assert!(matches!(rotate.await.unwrap().unwrap(), Rotated::Ended), "{isolation}");
+        assert_eq!(there.session(&session.id).await.unwrap(), None, "{isolation}");
+
+        // Positions, too, follow those that were committed meanwhile.
+        other.execute("BEGIN; SELECT pg_advisory_xact_lock(418380178805)").await;
+        let [first, second] = [(here.clone(), "b"), (there.clone(), "c")]
+            .map(|(store, name)| tokio::spawn(async move { store.append(vec![token(name)]).await }));
+        wait_for_the_lock(&mut other, 2).await;
+        other.execute("COMMIT").await;
+        let positions = [first.await.unwrap().unwrap(), second.await.unwrap().unwrap()];
+        assert_ne!(positions[0], positions[1], "{isolation}");
+    }
+}
+
+async fn wait_for_the_lock(other: &mut Other, count: i64) {
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while other.number(waiting).await < count {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A notification is faster than the next poll.
