@@ -179,11 +179,7 @@ export class Verifier {
     const input = token.slice(0, last);
     const signature = token.slice(last + 1);
     const key = keys.find((each) => each.verify(input, signature));
-    if (key === undefined) {
-      // A newer key may have signed it.
-      if (header.keyId === undefined) this.#keys.missed();
-      throw new TokenError('invalid_token', "the token's signature is wrong");
-    }
+    if (key === undefined) throw this.#notSigned(header, "the token's signature is wrong");
     // A copy: the text may be a part of a whole request.
     if (known === undefined && this.#headers.size < MAX_HEADERS) this.#headers.set(Buffer.from(encodedHeader).toString(), { header, keys });
     const payload = readObject(token.slice(first + 1, last), 'payload');
@@ -212,11 +208,14 @@ export class Verifier {
       if (!this.blocklist.status().fresh) throw new StaleError('the keys of the issuer may be out of date');
       throw unknownKey();
     }
-    if (keys.length === 0) {
-      if (header.keyId === undefined) this.#keys.missed();
-      throw new TokenError('invalid_token', "the token's algorithm is not that of the key");
-    }
+    if (keys.length === 0) throw this.#notSigned(header, "the token's algorithm is not that of the key");
     return { header, keys };
+  }
+
+  /** The error of a token that no known key has signed. If it names none, a newer one may have. @param {Signed['header']} header @param {string} why */
+  #notSigned({ keyId }, why) {
+    if (keyId === undefined) this.#keys.missed();
+    return new TokenError('invalid_token', why);
   }
 
   /** Forgets what was verified with keys that are no longer in use. */

@@ -109,22 +109,26 @@ impl Auth {
     /// logout is durable and this node rejects every token of the ended sessions.
     ///
     /// # Errors
-    /// If the token is not one of ours or its session has already ended: the response still removes the useless cookies. If
-    /// the store cannot be written: the client must not assume that the session has ended.
+    /// If the token is not one of ours or its session has already ended: if it was in a cookie, the response still removes the useless cookies.
+    /// If the store cannot be written: the client must not assume that the session has ended.
     pub async fn log_out(&self, token: &PresentedToken, scope: Scope) -> Result<LoggedOut, AuthRejection> {
         let ended = self.sessions.log_out(token.as_str(), scope).await;
         let is_useless = match &ended {
             Ok(_) => scope != Scope::Others,
             Err(SessionError::InvalidToken(TokenError::Stale) | SessionError::Failed(_)) => false,
+            // Its session, which goes on, can still end the others.
+            Err(SessionError::InvalidToken(TokenError::Expired | TokenError::NotYetValid)) => scope == Scope::This,
             Err(SessionError::InvalidToken(refusal)) => {
                 scope != Scope::Others || matches!(refusal, TokenError::Revoked(_))
             }
             Err(_) => false,
         };
-        if is_useless {
+        // A token from elsewhere says nothing about the cookies.
+        let removes_cookies = is_useless && token.place.is_cookie();
+        if removes_cookies {
             self.log_out_others(token).await?;
         }
-        let unset = match is_useless && self.guard.uses_cookies() {
+        let unset = match removes_cookies {
             true => self.guard.unset_cookies(self.unset_repeated.clone()),
             false => SetCookies::default(),
         };

@@ -195,16 +195,14 @@ class Checker:
             raise StaleError("the keys of the issuer are not known")
         kid = named.get("kid")
         candidates = self._keys.candidates(algorithm, kid)
-        if candidates is None:
-            self._keys.missed()
-        if candidates is None and not self._blocklist.is_fresh:
-            raise StaleError("the keys may be out of date")
         signed = token.rpartition(".")[0].encode()
         for id_, _, key in candidates or ():
             if _verifies(algorithm, key, signed, signature):
                 return named, _members(content), id_
-        if kid is None:
+        if candidates is None or kid is None:
             self._keys.missed()
+        if candidates is None and not self._blocklist.is_fresh:
+            raise StaleError("the keys may be out of date")
         raise _InvalidError("no key has signed the token")
 
     def _check(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 //! removes all of them.
 
 use adieu::{session::Scope, time::Clock as _};
-use adieu_axum::{AccessToken, Auth, Cookies, Guard, PresentedToken, dangerous};
+use adieu_axum::{AccessToken, Auth, Cookies, Guard, Location, PresentedToken, dangerous};
 use adieu_sqlite::Sqlite;
 use axum::{
     Router,
@@ -19,6 +19,7 @@ fn router(app: &App, guard: Guard) -> Router {
         .route("/login/maria", post(async |auth: Auth| auth.log_in(subject("maria")).await))
         .route("/account/logout", post(log_out))
         .route("/others", post(async |auth: Auth, token: PresentedToken| auth.log_out(&token, Scope::Others).await))
+        .route("/all", post(async |auth: Auth, token: PresentedToken| auth.log_out(&token, Scope::All).await))
         .route("/me", get(async |token: AccessToken| token.subject().to_string()))
         .route(
             "/page",
@@ -123,6 +124,38 @@ async fn a_logout_that_is_not_done_leaves_the_cookies() {
         let out = send(&router, "POST /account/logout", &[("cookie", &cookies)], "").await;
         assert_eq!((out.status, out.set_cookies().len()), (503, 0), "{cookies}: {}", out.text());
     }
+}
+
+/// Without a proof against forgery: another site could send it.
+#[tokio::test]
+async fn a_logout_with_a_token_from_elsewhere_leaves_the_cookies() {
+    let app = App::new();
+    let guard = app.guard().with_locations([Location::bearer(), Location::query("jwt")]);
+    let router = router(&app, guard.with_cookies(Cookies::flask_jwt_extended()).unwrap());
+    let browser = Browser::after(&send(&router, "POST /login", &[], "").await);
+    let others = app.log_in().await.access;
+    for (token, status) in [("garbage", 401), (others.as_str(), 200), (others.as_str(), 401)] {
+        let header = format!("Bearer {token}");
+        let headers = [("cookie", browser.cookies.as_str()), ("authorization", &header)];
+        let out = send(&router, "POST /account/logout", &headers, "").await;
+        assert_eq!((out.status, out.set_cookies().len()), (status, 0), "{}", out.text());
+        let out = send(&router, &format!("POST /account/logout?jwt={token}"), &[], "").await;
+        assert_eq!((out.status, out.set_cookies().len()), (401, 0), "{}", out.text());
+    }
+    assert_eq!(browser.send(&router, "GET /me").await.text(), "200 jose");
+}
+
+#[tokio::test]
+async fn a_logout_everywhere_with_an_expired_token_leaves_what_can_repeat_it() {
+    let app = App::new();
+    let router = of_flask(&app);
+    let browser = Browser::after(&send(&router, "POST /login", &[], "").await);
+    app.pass(std::time::Duration::from_secs(3600));
+    let out = browser.send(&router, "POST /all").await;
+    assert!(out.status == 401 && out.body.contains("token_expired"), "{}", out.text());
+    assert_eq!(out.set_cookies().len(), 0);
+    let refresh = browser.cookies.split(['=', ';']).nth(5).unwrap();
+    app.sessions.verify_refresh(refresh).await.unwrap();
 }
 
 #[tokio::test]

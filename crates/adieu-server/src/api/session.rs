@@ -6,7 +6,7 @@ use adieu::{
     session::{Scope, Selection, Session, SessionError},
     token::Claims,
 };
-use adieu_axum::{Auth, AuthRejection, Place, PresentedToken, RejectionReason, SetCookies};
+use adieu_axum::{Auth, AuthRejection, PresentedToken, RejectionReason, SetCookies};
 use axum::{Json, extract::State};
 use utoipa::ToSchema;
 
@@ -121,22 +121,17 @@ pub(super) async fn log_out(
         // With a token of another issuer it waits until the cut-off is over.
         wait.grant_cut_off(MAX_LEEWAY);
     }
-    let ended = auth.log_out(&token, scope).await.map_err(|rejection| refused(rejection, token.place))?;
+    let ended = auth.log_out(&token, scope).await.map_err(refused)?;
     api.record_logout(&ended.claims, scope, ended.sessions_ended, &client).await;
     let everywhere = wait.until_everywhere(&api.node.feed).await?;
-    let cookies = match token.place.is_cookie() {
-        true => ended.into_cookies(),
-        false => SetCookies::default(),
-    };
-    Ok((cookies, Message::revoked("Successfully logged out", everywhere)))
+    Ok((ended.into_cookies(), Message::revoked("Successfully logged out", everywhere)))
 }
 
-/// Returns the error of a logout that was rejected. It removes useless cookies if the token was in one.
-fn refused(rejection: AuthRejection, place: Place) -> ApiError {
+/// Returns the error of a logout that was rejected.
+fn refused(rejection: AuthRejection) -> ApiError {
     match rejection.reason() {
         RejectionReason::UnknownSessions => SessionError::UnknownSessions.into(),
         RejectionReason::Failed(error) => error.clone().into(),
-        reason if !place.is_cookie() => AuthRejection::from(reason.clone()).into(),
         _ => rejection.into(),
     }
 }

@@ -80,7 +80,7 @@ impl Sessions {
 
     async fn log_out_without_session(&self, claims: &Claims, scope: Scope) -> Result<(), SessionError> {
         let mut ends = vec![token_of(claims)];
-        // Nobody accepts a token whose revocations were pruned, and its revocation would be forgotten at once: it could be appended for ever.
+        // No node accepts a token whose revocations were pruned, and its revocation would be forgotten at once: it could be appended for ever.
         ends.retain(|end| end.lapses_at > self.verifier.index().pruned_through());
         let Some(decoder) = self.decoder_elsewhere(&claims.issuer) else {
             return match scope {

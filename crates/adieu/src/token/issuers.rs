@@ -100,12 +100,11 @@ impl Issuers {
         let others = self.others.load();
         let mut buffer = Vec::new();
         let Ok(name) = name(token, &mut buffer) else { return Vec::new() };
-        let may_be_of = |decoder: &&Arc<Decoder>| match &name {
-            Some(name) => decoder.rules().issuer().as_str() == name,
-            None => decoder.rules().missing_issuer,
-        };
-        let named = all(&self.own, &others).filter(may_be_of);
-        named.filter_map(|decoder| decoder.keys().updates().map(|updates| updates.reads())).collect()
+        let reads = |decoder: &Arc<Decoder>| decoder.keys().updates().map(|updates| updates.reads());
+        match name {
+            Some(name) => named(&self.own, &others, &name).and_then(reads).into_iter().collect(),
+            None => nameless(&self.own, &others).filter_map(reads).collect(),
+        }
     }
 
     /// Drops the untrusted claims of another issuer.
@@ -134,8 +133,7 @@ impl Issuers {
         }
         let mut buffer = Vec::new();
         if let Some(name) = name(token, &mut buffer)? {
-            let named = all(&self.own, others).find(|decoder| decoder.rules().issuer().as_str() == name);
-            return decode(named.ok_or(TokenError::WrongIssuer)?);
+            return decode(named(&self.own, others, &name).ok_or(TokenError::WrongIssuer)?);
         }
         let mut refusal = TokenError::MissingClaim("iss");
         for decoder in nameless(&self.own, others) {
@@ -157,6 +155,11 @@ impl Issuers {
 
 fn all<'d>(own: &'d Arc<Decoder>, others: &'d [Arc<Decoder>]) -> impl Iterator<Item = &'d Arc<Decoder>> {
     std::iter::once(own).chain(others)
+}
+
+/// Returns the decoder of the issuer with this name.
+fn named<'d>(own: &'d Arc<Decoder>, others: &'d [Arc<Decoder>], name: &str) -> Option<&'d Arc<Decoder>> {
+    all(own, others).find(|decoder| decoder.rules().issuer().as_str() == name)
 }
 
 /// Returns the decoders that accept tokens without `iss`.

@@ -111,7 +111,7 @@ impl KeySet {
     /// token is rejected with [`TokenError::UnknownKey`], even if it names no key, and asks for an update.
     #[must_use]
     pub fn followed(mut self, updates: Arc<KeyUpdates>) -> Self {
-        // Such a header names no key.
+        // A key without an id may have been replaced: a token with its header is not certainly its own.
         self.known_headers.retain(|known| known.key.key_id().is_some());
         Self { updates: Some(updates), ..self }
     }
@@ -121,7 +121,7 @@ impl KeySet {
         self.updates.as_ref()
     }
 
-    /// Returns why a token is rejected that names no key, and asks for an update, if there may be one.
+    /// Returns why a token is rejected that no key in the set has signed, and asks for an update, if a task keeps the set up to date.
     fn unless_newer(&self, refusal: TokenError) -> TokenError {
         match &self.updates {
             Some(updates) => {
