@@ -23,8 +23,10 @@ export const DEVICES = {
 
 const browser = await chromium.launch(LAUNCH);
 
-/** How to close the browsers of a test, which is done before its node stops. @type {WeakMap<TestContext, (() => Promise<void>)[]>} */
-const closing = new WeakMap();
+/** @typedef {{ contexts: import('playwright-core').BrowserContext[], reported: string[] }} Opened */
+
+/** The browsers of a test, and the errors that they reported. @type {WeakMap<TestContext, Opened>} */
+const opened = new WeakMap();
 
 export const close = () => browser.close();
 
@@ -36,8 +38,7 @@ export const close = () => browser.close();
  */
 export async function person(t, url, { errors, ...options } = {}) {
   const context = await browser.newContext({ locale: 'en-GB', baseURL: url, ...options });
-  /** @type {string[]} */
-  const reported = [];
+  const { contexts, reported } = opened.get(t) ?? { contexts: [], reported: [] };
   context.on('request', (request) => {
     if (!request.url().startsWith(`${url}/`)) reported.push(`a request to ${request.url()}`);
   });
@@ -45,10 +46,7 @@ export async function person(t, url, { errors, ...options } = {}) {
     if (['error', 'warning'].includes(message.type()) && !errors?.test(message.text())) reported.push(message.text());
   });
   context.on('weberror', (error) => reported.push(`${error.error()}`));
-  closing.get(t)?.push(async () => {
-    await context.close();
-    assert.deepEqual(reported, []);
-  });
+  contexts.push(context);
   return context;
 }
 
@@ -79,13 +77,13 @@ export async function session(node, username, device, address = '198.51.100.20',
 
 /** Starts a node with a user. @param {TestContext} t @param {Record<string, string>} [settings] @param {string[]} [users] */
 export async function start(t, settings = {}, users = ['jose']) {
-  /** @type {(() => Promise<void>)[]} */
-  const browsers = [];
-  closing.set(t, browsers);
-  t.after(async () => {
-    for (const browser of browsers) await browser();
-  });
+  /** @type {Opened} */
+  const { contexts, reported } = { contexts: [], reported: [] };
+  opened.set(t, { contexts, reported });
+  t.after(() => Promise.all(contexts.map((context) => context.close())));
   const node = await Node.start(t, { trusted_proxies: '127.0.0.1/32', registration: 'open', ...settings });
+  // Last: if a hook fails, the later ones do not run, and the test would wait for its node for ever.
+  t.after(() => assert.deepEqual(reported, []));
   for (const username of users) {
     const body = JSON.stringify({ username, password: PASSWORD });
     const response = await fetch(`${node.url}/register`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
