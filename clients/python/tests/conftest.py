@@ -1,9 +1,13 @@
 """The fixtures of the tests."""
 
 import os
+import pickle
+import signal
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from adieu_server import Credentials, Server, running
@@ -97,3 +101,26 @@ def eventually(what: Callable[[], bool]) -> None:
     give_up_at = moment() + int(TEST_TIMEOUT * SECOND)
     while not what():
         assert moment() < give_up_at, "it never was"
+
+
+def in_a_child(work: Callable[[], Any]) -> Any:
+    """Runs the function in a forked child, which is ended if it hangs; returns its result."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.close(reading)
+            signal.alarm(int(TEST_TIMEOUT))
+            with os.fdopen(writing, "wb") as pipe:
+                pickle.dump(work(), pipe)
+            status = 0
+        except BaseException:  # noqa: BLE001  It goes no further than this process.
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        content = pipe.read()
+    assert os.waitpid(pid, 0)[1] == 0
+    return pickle.loads(content)  # noqa: S301

@@ -9,10 +9,9 @@ from typing import Any
 import jwt
 import pytest
 from adieu_server import Credentials, Server
-from conftest import TEST_TIMEOUT, eventually, new_id
+from conftest import TEST_TIMEOUT, eventually, in_a_child, new_id
 from fake_node import a_node_that_answers
 from tcp_proxy import Proxy
-from test_it_survives_a_fork import in_a_child
 
 from adieu import Blocklist, StaleError, TokenError, Verifier
 

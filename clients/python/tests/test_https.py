@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import datetime
 import ipaddress
-import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 from adieu_server import Credentials, Server
-from conftest import TEST_TIMEOUT, eventually, new_id
+from conftest import TEST_TIMEOUT, eventually, in_a_child, new_id
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -116,15 +115,12 @@ def test_it_follows_over_tls_also_after_a_fork(
         blocklist.add(jti)
         assert jti in blocklist
 
-        pid = os.fork()
-        if pid == 0:
-            try:
-                later = new_id()
-                blocklist.add(later)
-                os._exit(0 if later in blocklist and jti in blocklist else 1)
-            finally:
-                os._exit(2)
-        assert os.waitpid(pid, 0)[1] == 0
+        def child() -> tuple[bool, bool]:
+            later = new_id()
+            blocklist.add(later)
+            return later in blocklist, jti in blocklist
+
+        assert in_a_child(child) == (True, True)
         blocklist.add(new_id())
         blocklist.close()
 

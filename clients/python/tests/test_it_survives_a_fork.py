@@ -7,14 +7,12 @@ import resource
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from adieu_server import Credentials, Server
-from conftest import TEST_TIMEOUT, eventually, new_id
+from conftest import TEST_TIMEOUT, eventually, in_a_child, new_id
 from fake_node import a_node_that_answers
 from tcp_proxy import Proxy
 from test_https import a_certificate
@@ -27,29 +25,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 
 PATIENT = {"start_timeout": TEST_TIMEOUT, "stale_timeout": TEST_TIMEOUT}
 """A loaded machine may give a child its first news late, or nothing for a while."""
-
-
-def in_a_child(work: Callable[[], Any]) -> Any:
-    """Runs the function in a forked child; returns its result."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.close(reading)
-            signal.alarm(int(TEST_TIMEOUT))
-            with os.fdopen(writing, "wb") as pipe:
-                pickle.dump(work(), pipe)
-            status = 0
-        except BaseException:  # noqa: BLE001  It goes no further than this process.
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        content = pipe.read()
-    assert os.waitpid(pid, 0)[1] == 0
-    return pickle.loads(content)  # noqa: S301
 
 
 def native_threads() -> list[str]:
@@ -79,7 +54,13 @@ def test_a_child_follows_by_itself(shared_server: Server, shared_client: Credent
 
 def test_a_child_has_a_follower_of_its_own(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
     blocklist = follow(shared_server.url, shared_client)
-    name, threads = in_a_child(lambda: (blocklist._follower.name, native_threads()))
+
+    def child() -> tuple[str | None, list[str]]:
+        # A thread of the compiled core takes its name only after its start.
+        eventually(lambda: "adieu-follower" in native_threads())
+        return blocklist._follower.name, native_threads()
+
+    name, threads = in_a_child(child)
     assert name != blocklist._follower.name
     assert threads.count("adieu-follower") == 1
 
@@ -198,6 +179,7 @@ def test_what_can_not_start_after_a_fork_starts_later(
             pid = os.fork()
             if pid == 0:
                 try:
+                    signal.alarm(int(TEST_TIMEOUT))
                     os.write(writing, pickle.dumps(child()))
                     os._exit(0)
                 finally:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import shutil
 import signal
 import threading
@@ -278,3 +279,13 @@ def test_the_node_is_told_the_bound_in_whole_milliseconds_rounded_up(follow: Fol
         follow(url, Credentials("shop", "secret"), max_staleness=bound, ready=False)
         eventually(lambda: bool(targets))
     assert parse_qs(urlsplit(targets[0]).query)["max_staleness"] == [str(told)]
+
+
+def test_retries_take_no_random_numbers_of_the_application(follow: Follow) -> None:
+    random.seed(1)
+    before = random.getstate()
+    with a_node_that_answers(b"no page") as url:
+        blocklist = follow(url, Credentials("shop", "secret"), ready=False, start_timeout=0)
+        eventually(lambda: blocklist._follower.error is not None)
+        time.sleep(0.2)
+    assert random.getstate() == before

@@ -35,6 +35,9 @@ _SLOWEST_RETRY = 0.5
 _SLOWEST_RETRY_WHEN_REFUSED = 5.0
 """Rejected credentials may become valid when an operator adds the client again."""
 
+_JITTER = random.SystemRandom()
+"""Not the generator that the application may have seeded: it shares this module."""
+
 _LONGEST_WAIT_MS = 30_000
 
 _MIN_TIMEOUT = 0.5
@@ -205,7 +208,7 @@ class Follower:
                 continue
             slowest = _SLOWEST_RETRY_WHEN_REFUSED if isinstance(self.error, RefusedError) else _SLOWEST_RETRY
             # With jitter, so that the followers do not all return at once when the node is back.
-            stop.wait(min(retry, slowest) * random.uniform(0.5, 1))  # noqa: S311
+            stop.wait(min(retry, slowest) * _JITTER.uniform(0.5, 1))
             retry = min(retry * 2, slowest)
 
     def _catch_up(self, stop: threading.Event) -> None:
