@@ -29,6 +29,8 @@ use adieu::{
 const PAGE: usize = 2_048;
 /// Entries that one step of pruning removes: a few milliseconds of the writers' time.
 const PRUNE_STEP: usize = 256;
+/// Entries or sessions that one statement of a cleanup reads: far from its time limit, also from a slow disk.
+pub(super) const SCAN_STEP: i64 = 50_000;
 /// How a reader waits for entries of this process and of others.
 const POLLING: Polling = Polling { interval: Duration::from_millis(100), burst: Duration::from_millis(2) };
 
@@ -48,12 +50,14 @@ impl RevocationLog for Postgres {
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
-        // The last entry stays for its position. Once `pruned_through` has passed it, it is hidden and needs no more
-        // work.
-        const LAPSED: &str = "SELECT position FROM revocation WHERE position > $1 AND lapses_at <= $2 \
-                              AND (position < (SELECT max(position) FROM revocation) \
-                                   OR lapses_at > (SELECT pruned_through FROM revocation_log_state)) \
-                              ORDER BY position LIMIT $3";
+        // In short steps, however many entries stay. The last entry of the log stays for its position. Once
+        // `pruned_through` has passed it, it is hidden and needs no more work.
+        const LAPSED: &str = "SELECT position FROM \
+             (SELECT position, lapses_at FROM revocation WHERE position > $1 ORDER BY position LIMIT $3) AS step \
+             WHERE lapses_at <= $2 AND (position < (SELECT max(position) FROM revocation) \
+                                        OR lapses_at > (SELECT pruned_through FROM revocation_log_state)) \
+             ORDER BY position LIMIT $4";
+        const END: &str = "SELECT position FROM revocation WHERE position > $1 ORDER BY position OFFSET $2 - 1 LIMIT 1";
         const DELETE: &str =
             "DELETE FROM revocation WHERE position = ANY($1) AND position < (SELECT max(position) FROM revocation)";
         const MARK: &str = "UPDATE revocation_log_state SET pruned_through = $1 WHERE pruned_through < $1";
@@ -61,26 +65,31 @@ impl RevocationLog for Postgres {
         // A reader's connection searches, so that entries that stay never delay the writers.
         let start = self.inner.pruned_up_to.load(Ordering::Relaxed);
         let limit = i64::try_from(PRUNE_STEP).unwrap_or(i64::MAX);
-        let lapsed = self.fetch_all(sqlx::query(LAPSED).bind(start).bind(from_time(now)).bind(limit)).await?;
-        let lapsed = lapsed.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<Vec<i64>>>();
-        let lapsed = lapsed.map_err(Error::unavailable)?;
-        let complete = lapsed.len() < PRUNE_STEP;
-        let Some(&last) = lapsed.last() else {
-            self.inner.pruned_up_to.store(0, Ordering::Relaxed);
-            return Ok(Pruned { removed: 0, complete });
+        let lapsed = sqlx::query(LAPSED).bind(start).bind(from_time(now)).bind(SCAN_STEP).bind(limit);
+        let position = |row: &PgRow| row.try_get(0).map_err(Error::unavailable);
+        let lapsed: Vec<i64> = self.fetch_all(lapsed).await?.iter().map(position).collect::<Result<_, _>>()?;
+        let next = if lapsed.len() < PRUNE_STEP {
+            let end = self.fetch_optional(sqlx::query(END).bind(start).bind(SCAN_STEP)).await?;
+            end.as_ref().map(position).transpose()?
+        } else {
+            lapsed.last().copied()
         };
-        let removed = self
-            .run(move |connection, _| {
-                let mark = sqlx::query(MARK).bind(from_time(now));
-                let delete = sqlx::query(DELETE).bind(lapsed.clone());
-                Box::pin(async move {
-                    mark.execute(&mut *connection).await?;
-                    Ok(delete.execute(connection).await?.rows_affected())
+        let removed = match lapsed.as_slice() {
+            [] => 0,
+            [..] => {
+                self.run(move |connection, _| {
+                    let mark = sqlx::query(MARK).bind(from_time(now));
+                    let delete = sqlx::query(DELETE).bind(lapsed.clone());
+                    Box::pin(async move {
+                        mark.execute(&mut *connection).await?;
+                        Ok(delete.execute(connection).await?.rows_affected())
+                    })
                 })
-            })
-            .await?;
-        self.inner.pruned_up_to.store(if complete { 0 } else { last }, Ordering::Relaxed);
-        Ok(Pruned { removed: usize::try_from(removed).unwrap_or(usize::MAX), complete })
+                .await?
+            }
+        };
+        self.inner.pruned_up_to.store(next.unwrap_or(0), Ordering::Relaxed);
+        Ok(Pruned { removed: usize::try_from(removed).unwrap_or(usize::MAX), complete: next.is_none() })
     }
 }
 

@@ -7,6 +7,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{
     Postgres, from_time,
+    log::SCAN_STEP,
     rows::{self, columns, named},
     to_text, to_time,
 };
@@ -18,9 +19,8 @@ use adieu::{
     time::Timestamp,
 };
 
-/// The maximum number of sessions that one step of cleanup deletes, and whose expiry is checked at once.
-const FORGET_STEP: i64 = 256;
-const LATEST_STEP: i64 = 50_000;
+/// The maximum number of sessions that one step of cleanup deletes.
+const FORGET_STEP: usize = 256;
 
 #[async_trait]
 impl SessionStore for Postgres {
@@ -108,7 +108,7 @@ impl SessionStore for Postgres {
              SELECT subject, id, (SELECT max(expires_at) FROM step) FROM step ORDER BY subject DESC, id DESC LIMIT 1";
         let (mut latest, mut last) = (Timestamp::ZERO, (String::new(), String::new()));
         loop {
-            let step = sqlx::query(LATEST).bind(last.0).bind(last.1).bind(LATEST_STEP);
+            let step = sqlx::query(LATEST).bind(last.0).bind(last.1).bind(SCAN_STEP);
             let Some(row) = self.fetch_optional(step).await? else { return Ok(latest) };
             let read = || Ok((row.try_get(2)?, (row.try_get(0)?, row.try_get(1)?)));
             let (expires_at, end) = read().map_err(|error: sqlx::Error| Error::unavailable(error))?;
@@ -138,8 +138,13 @@ impl SessionStore for Postgres {
     }
 
     async fn delete_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
-        const EXPIRED: &str = "SELECT subject, id FROM session WHERE (subject, id) > ($1, $2) \
-                               AND greatest(refresh_expires_at, access_expires_at) < $3 ORDER BY subject, id LIMIT $4";
+        // In short steps, however many sessions stay.
+        const EXPIRED: &str = "SELECT subject, id FROM \
+             (SELECT subject, id, greatest(refresh_expires_at, access_expires_at) AS expires_at FROM session \
+              WHERE (subject, id) > ($1, $2) ORDER BY subject, id LIMIT $4) AS step \
+             WHERE expires_at < $3 ORDER BY subject, id LIMIT $5";
+        const END: &str = "SELECT subject, id FROM session WHERE (subject, id) > ($1, $2) \
+                           ORDER BY subject, id OFFSET $3 - 1 LIMIT 1";
         const FORGET: &str = concat!(
             "DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT session.ctid ",
             named!(),
@@ -148,12 +153,20 @@ impl SessionStore for Postgres {
 
         // As in the log: a reader's connection searches, and each step continues where the last one ended.
         let (subject, id) = self.forgotten_up_to().clone();
-        let expired = sqlx::query(EXPIRED).bind(subject).bind(id).bind(from_time(now)).bind(FORGET_STEP);
-        let expired = self.fetch_all(expired).await?;
-        let names = |row: &PgRow| Ok((row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?));
-        let expired: Vec<_> = expired.iter().map(names).collect::<sqlx::Result<_>>().map_err(Error::unavailable)?;
-        let complete = i64::try_from(expired.len()).is_ok_and(|expired| expired < FORGET_STEP);
-        let next = if complete { Default::default() } else { expired.last().cloned().unwrap_or_default() };
+        let limit = i64::try_from(FORGET_STEP).unwrap_or(i64::MAX);
+        let expired = sqlx::query(EXPIRED).bind(&subject).bind(&id).bind(from_time(now)).bind(SCAN_STEP).bind(limit);
+        let name = |row: &PgRow| {
+            let name = || Ok((row.try_get(0)?, row.try_get(1)?));
+            name().map_err(|error: sqlx::Error| Error::unavailable(error))
+        };
+        let expired: Vec<(String, String)> =
+            self.fetch_all(expired).await?.iter().map(name).collect::<Result<_, _>>()?;
+        let next = if expired.len() < FORGET_STEP {
+            let end = self.fetch_optional(sqlx::query(END).bind(&subject).bind(&id).bind(SCAN_STEP)).await?;
+            end.as_ref().map(name).transpose()?
+        } else {
+            expired.last().cloned()
+        };
         let removed = match expired.as_slice() {
             [] => 0,
             [..] => {
@@ -166,7 +179,8 @@ impl SessionStore for Postgres {
                 .await?
             }
         };
-        *self.forgotten_up_to() = next;
+        let complete = next.is_none();
+        *self.forgotten_up_to() = next.unwrap_or_default();
         Ok(Pruned { removed: usize::try_from(removed).unwrap_or(usize::MAX), complete })
     }
 }

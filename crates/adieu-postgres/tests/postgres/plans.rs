@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use adieu::{
     restore::Restorable,
-    revocation::RevocationLog,
+    revocation::{Pruned, RevocationLog},
     session::{Selection, SessionStore},
+    time::Timestamp,
 };
 use adieu_conformance::sample::{ending, read_all, session, token};
 use adieu_postgres::Postgres;
 
-use crate::engine::connected;
+use crate::engine::{behind_its_back, connected};
 
 /// Logs in and out, and reads the log as a follower and as the guard do.
 async fn log_in_and_out(store: &Postgres, times: usize) {
@@ -69,4 +70,38 @@ async fn what_a_logout_reads_does_not_depend_on_how_many_sessions_and_entries_th
     assert_eq!(after.0 - before.0, 0, "more rows were read than needed");
     // Each of the two reads all entries once, from the beginning.
     assert!(after.1 - before.1 < 2 * (ROWS + 30 * LOGOUTS as i64), "{before:?} {after:?}");
+}
+
+#[tokio::test]
+async fn a_step_of_a_cleanup_reads_a_part_however_much_there_is() {
+    const STAYS: u64 = 2_000_000_000;
+    let url = test_servers::postgres_database().await;
+    let store = Postgres::connect(&url).await.unwrap();
+    let fill = |after: &str, count: u32, until: u64| {
+        format!(
+            "INSERT INTO adieu.session SELECT '{after}' || n, 'session ' || n, 0, 0, NULL, NULL, 'refresh', NULL, 0, \
+             {until}, {until}, {until} FROM generate_series(1, {count}) AS n; \
+             INSERT INTO adieu.revocation SELECT (SELECT coalesce(max(position), 0) FROM adieu.revocation) + n, 0, \
+             'https://adieu.test', '{after}' || n, NULL, {until} FROM generate_series(1, {count}) AS n;"
+        )
+    };
+    behind_its_back(&url, &[fill("a", 60_000, STAYS), fill("b", 300, 1), fill("c", 1, STAYS)].concat()).await;
+    let now = Timestamp::from_unix(1_000);
+    let nothing_yet = Pruned { removed: 0, complete: false };
+    assert_eq!(store.delete_expired(now).await.unwrap(), nothing_yet);
+    assert_eq!(store.prune(now).await.unwrap(), nothing_yet);
+    // Twice: the second cleanup begins at the beginning.
+    for last in ["d", "e"] {
+        let (mut sessions, mut entries) = (0, 0);
+        loop {
+            let (forgotten, pruned) = (store.delete_expired(now).await.unwrap(), store.prune(now).await.unwrap());
+            (sessions, entries) = (sessions + forgotten.removed, entries + pruned.removed);
+            assert_eq!(forgotten.complete, pruned.complete);
+            if forgotten.complete {
+                break;
+            }
+        }
+        assert_eq!((sessions, entries), (300, 300));
+        behind_its_back(&url, &[fill("a0", 300, 1), fill(last, 1, STAYS)].concat()).await;
+    }
 }
