@@ -51,8 +51,9 @@ const MAX_COOKIE_BYTES: usize = 4096;
 /// 5. The cookies end with the browser session, unless [`Cookies::with_persistent`] is set.
 /// 6. A token that is longer than browsers keep fails the login with an error that says so.
 /// 7. If a browser sends several cookies of one name, as after a change of domain or path, the valid one counts; of several
-///    valid ones, the most recently issued. Login and logout remove the others. A neighbouring domain cannot set a name with
-///    `__Host-`; it can set any other name.
+///    valid ones, the most recently issued. A logout revokes the tokens in all of them. Login and logout remove the others,
+///    for as many domains and paths as fit into 2 KB of headers. A neighbouring domain cannot set a name with `__Host-`; it
+///    can set any other name.
 ///
 /// Options that weaken this protection are in [`dangerous`](crate::dangerous). [`Guard::with_cookies`](crate::Guard::with_cookies)
 /// rejects contradictory settings.

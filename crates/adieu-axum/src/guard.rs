@@ -304,8 +304,11 @@ impl Guard {
         if !others.is_empty() {
             others.truncate(MAX_CANDIDATES);
             others.insert(0, first);
-            let issued_at = |found: &Found<'_>| Some(self.verifier().read_claims(&found.token).ok()?.0.issued_at);
-            others.sort_by_cached_key(|found| Reverse(issued_at(found)));
+            let times = |found: &Found<'_>| {
+                let (claims, _) = self.verifier().read_claims(&found.token).ok()?;
+                Some((claims.issued_at, claims.expires_at))
+            };
+            others.sort_by_cached_key(|found| Reverse(times(found)));
             first = others.remove(0);
         }
         iter::once(first).chain(others)

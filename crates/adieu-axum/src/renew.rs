@@ -20,7 +20,8 @@ use crate::{
 ///    the new token as well, whichever cookie the browser ends up with.
 /// 2. A response that sets or removes the cookie itself is left unchanged.
 /// 3. The new token is not fresh, and the renewal does not extend the session: a user who does not log in again is logged out
-///    in the end.
+///    in the end. It has the claims of the old one, unless [`Guard::with_custom_claims`] sets them, and the lifetime and header
+///    of the settings, not those of the login's [`TokenOptions`].
 /// 4. The CSRF value does not change: the value that a page already has works with the new token too.
 /// 5. A response with a new cookie must not be cached: `Cache-Control` becomes `no-store`.
 /// 6. An error is logged, and the response is sent without a new cookie.
@@ -54,6 +55,8 @@ impl RenewCookies {
         let csrf = CsrfValues::of(&claims, CSRF_CLAIM);
         let options = self.guard.complete(&claims.subject, options, csrf).await?;
         let (token, _) = self.sessions.renew(token, &options).await?;
+        // Its claims may be new ones, and revoked. Then the old token is better.
+        self.guard.verifier().verify(&token)?;
         Ok(Some(self.guard.set_access_cookie(&token).map_err(|refused| refused.reason().clone())?))
     }
 }
@@ -78,14 +81,18 @@ impl Around for RenewCookies {
         }
         let (parts, body) = request.into_parts();
         let cookies = self.guard.cookies_used();
-        let found = in_cookies(&parts.headers, cookies, Wanted::Access);
-        let token = found.and_then(|found| self.guard.newest_first(found).next()).map(|found| found.token.into_owned());
+        let found = in_cookies(&parts.headers, cookies, Wanted::Access).into_iter();
+        let tokens: Vec<_> =
+            found.flat_map(|found| self.guard.newest_first(found)).map(|found| found.token.into_owned()).collect();
         let mut response = next(Request::from_parts(parts, body)).await?;
-        let Some(token) = token.filter(|_| !sets_cookie(response.headers(), &cookies.access.name)) else {
+        if sets_cookie(response.headers(), &cookies.access.name) {
             return Ok(response);
-        };
-        // Runs after the handler, so that a session that the handler has ended is not renewed.
-        match self.renew(&token).await {
+        }
+        // Runs after the handler, so that a session that the handler has ended is not renewed. The first token that is valid
+        // is the one that was used.
+        let is_valid = |token: &&String| self.guard.verifier().verify(token).is_ok();
+        let Some(token) = tokens.iter().find(is_valid).or(tokens.first()) else { return Ok(response) };
+        match self.renew(token).await {
             Ok(Some(set)) => set.append_to(response.headers_mut()),
             Ok(None) => {}
             Err(reason) => tracing::debug!(target: crate::REJECTION_LOG_TARGET, %reason, "not renewed"),

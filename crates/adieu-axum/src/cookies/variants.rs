@@ -14,56 +14,80 @@ use super::{Cookies, SameSite, SetCookies, has_prefix, header::count_cookies, is
 /// The maximum numbers of domains and paths.
 const MAX_DOMAINS: usize = 4;
 const MAX_PATHS: usize = 12;
+/// The maximum length of the removals of one response, in bytes. Beside them it sets tokens, and many proxies accept no more than
+/// 4 KB of headers.
+const MAX_BYTES: usize = 2048;
 
 impl Cookies {
-    /// Removes the cookies that this request carries more than once, whatever their domains and paths.
+    /// Removes the cookies that this request carries more than once, whatever their domains and paths: as many of these as
+    /// fit, and first those that differ least from the settings.
     pub(crate) fn unset_repeated(&self, parts: &Parts) -> SetCookies {
-        let mut set = SetCookies::default();
+        let mut variants = Vec::new();
         for cookie in [&self.access, &self.refresh] {
             for (name, path) in [(&cookie.name, &cookie.path), (&cookie.csrf_name, &cookie.csrf_path)] {
                 if count_cookies(&parts.headers, name) > 1 {
-                    self.unset_all_of(name, path, cookie.same_site, parts, &mut set);
+                    variants.extend(self.variants_of(name, path, cookie.same_site, parts));
                 }
             }
+        }
+        variants.sort_by_key(|(differs, _)| *differs);
+        let mut set = SetCookies::default();
+        let mut left = MAX_BYTES;
+        for (_, cookie) in variants {
+            let Some(rest) = left.checked_sub(cookie.to_string().len()) else { break };
+            left = rest;
+            set.push(&cookie);
         }
         set
     }
 
-    fn unset_all_of(&self, name: &str, path: &str, same_site: SameSite, parts: &Parts, set: &mut SetCookies) {
-        let is_bound_to_host = has_prefix(name, "__Host-");
+    /// Returns removals of a cookie, each with how much its domain, path and partition differ from the settings.
+    fn variants_of<'c>(
+        &'c self,
+        name: &'c str,
+        path: &'c str,
+        same_site: SameSite,
+        parts: &'c Parts,
+    ) -> Vec<(usize, Cookie<'c>)> {
         let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |OriginalUri(uri)| uri);
-        let (mut domains, mut paths) = (vec![None], vec!["/"]);
-        if !is_bound_to_host {
-            domains.extend(domains_of(host_of(parts)).map(Some));
-            paths.extend(paths_of(uri.path()));
-            if let Some(domain) = self.domain.as_deref().filter(|domain| !domains.contains(&Some(domain))) {
-                domains.push(Some(domain));
-            }
-            if !paths.contains(&path) {
-                paths.push(path);
-            }
+        let (mut domains, mut paths) = (vec![self.domain.as_deref()], vec![path]);
+        if !has_prefix(name, "__Host-") {
+            domains.extend([None].into_iter().chain(domains_of(host_of(parts)).map(Some)));
+            paths.extend(["/"].into_iter().chain(paths_of(uri.path())));
+            keep_first(&mut domains);
+            keep_first(&mut paths);
         }
-        for domain in domains {
-            for path in &paths {
-                for partitioned in [false, true] {
-                    if partitioned && !self.secure {
-                        continue;
-                    }
+        let partitions = if self.secure { vec![self.partitioned, !self.partitioned] } else { vec![false] };
+        let mut variants = Vec::new();
+        for (d, domain) in domains.iter().enumerate() {
+            for (p, path) in paths.iter().enumerate() {
+                for (c, partitioned) in partitions.iter().enumerate() {
                     let mut cookie = Cookie::new(name, "");
                     cookie.set_path(*path);
                     cookie.set_secure(self.secure);
-                    cookie.set_partitioned(partitioned);
+                    cookie.set_partitioned(*partitioned);
                     cookie.set_max_age(cookie::time::Duration::ZERO);
                     if same_site == SameSite::None {
                         // Without it, a page of another site could not remove the cookie.
                         cookie.set_same_site(same_site.attribute());
                     }
-                    if let Some(domain) = domain {
+                    if let Some(domain) = *domain {
                         cookie.set_domain(domain);
                     }
-                    set.push(&cookie);
+                    variants.push((d.saturating_add(p).saturating_add(c), cookie));
                 }
             }
+        }
+        variants
+    }
+}
+
+/// Removes the later ones of equal items.
+fn keep_first<T: PartialEq + Copy>(list: &mut Vec<T>) {
+    let all = std::mem::take(list);
+    for item in all {
+        if !list.contains(&item) {
+            list.push(item);
         }
     }
 }

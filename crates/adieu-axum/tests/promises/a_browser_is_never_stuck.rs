@@ -244,15 +244,18 @@ async fn a_logout_ends_and_removes_all_that_a_browser_has() {
     for browser in [&old, &new] {
         assert!(browser.send(&router, "GET /me").await.body.contains("token_revoked"));
     }
+    // Those that differ in one thing from the cookies of the settings are surely removed.
     let removals = out.set_cookies();
-    for domain in ["", "; Domain=www.shop.example", "; Domain=shop.example"] {
-        for path in ["/", "/account", "/account/", "/account/logout"] {
-            for partitioned in ["", "Partitioned; "] {
-                let removal = format!("csrf_access_token=; {partitioned}Secure; Path={path}{domain}; Max-Age=0");
-                assert!(removals.contains(&removal), "{removal} {removals:#?}");
-            }
+    for (partition, path, domain) in
+        [("", "/", ""), ("Partitioned; ", "/", ""), ("", "/", "; Domain=www.shop.example"), ("", "/account", "")]
+    {
+        for name in NAMES {
+            let removal = format!("{name}=; {partition}Secure; Path={path}{domain}; Max-Age=0");
+            assert!(removals.contains(&removal), "{removal} {removals:#?}");
         }
     }
+    // A proxy accepts the answer: the default of nginx is 4 KB of headers, that of HAProxy 101 lines.
+    assert!(removals.concat().len() < 3_000 && removals.len() < 40, "{removals:#?}");
     assert!(!removals.iter().any(|removal| removal.ends_with("Domain=example; Max-Age=0")));
 }
 

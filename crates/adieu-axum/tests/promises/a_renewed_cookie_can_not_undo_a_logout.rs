@@ -1,8 +1,18 @@
 //! An active user gets a new access token in time; a logged-out user gets none, whichever request arrives first.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use adieu::{session::Scope, time::Clock as _};
+use adieu::{
+    revocation::RevokedClaim,
+    session::{RevocationRequest, RevocationTarget, Scope},
+    time::Clock as _,
+};
 use adieu_axum::{AccessToken, Auth, Cookies, Guard, PresentedToken};
 use axum::{
     Router,
@@ -208,4 +218,39 @@ async fn what_the_application_says_of_its_users_is_said_anew() {
     let renewed = with_cookie_of(&router, "GET /me", &login).await;
     let claims = app.verifier().verify(&renewed.cookie(ACCESS).unwrap()).unwrap();
     assert_eq!(claims.custom["who"], "jose");
+}
+
+#[tokio::test]
+async fn of_several_cookies_the_one_that_was_used_is_renewed() {
+    let app = App::new();
+    let router = router(&app, guard(&app));
+    let used = send(&router, "POST /login", &[], "").await;
+    app.pass(MINUTE);
+    let ended = app.log_in().await.access;
+    app.sessions.log_out(&ended, Scope::This).await.unwrap();
+    app.pass(11 * MINUTE);
+    let cookies = format!("{ACCESS}={ended}; {ACCESS}={}; {ACCESS}=garbage", used.cookie(ACCESS).unwrap());
+    let answer = send(&router, "GET /me", &[("cookie", &cookies)], "").await;
+    assert_eq!(answer.status, 200);
+    let renewed = app.verifier().verify(&answer.cookie(ACCESS).unwrap()).unwrap();
+    assert_eq!(renewed.session, app.verifier().verify(&used.cookie(ACCESS).unwrap()).unwrap().session);
+}
+
+#[tokio::test]
+async fn a_token_that_would_be_revoked_already_is_not_set() {
+    let app = App::new();
+    let moved = Arc::new(AtomicBool::new(false));
+    let tenant = Arc::clone(&moved);
+    let guard = guard(&app).with_custom_claims(move |_| {
+        let tenant = if tenant.load(Ordering::Relaxed) { "acme" } else { "other" };
+        async move { Ok(serde_json::Map::from_iter([("tenant".to_owned(), tenant.into())])) }
+    });
+    let router = router(&app, guard);
+    let login = send(&router, "POST /login", &[], "").await;
+    app.pass(11 * MINUTE);
+    moved.store(true, Ordering::Relaxed);
+    let acme = RevocationTarget::Claim(RevokedClaim::new("tenant", "acme").unwrap());
+    app.sessions.revoke(vec![RevocationRequest::new(acme)]).await.unwrap();
+    let answer = with_cookie_of(&router, "GET /me", &login).await;
+    assert_eq!((answer.status, answer.set_cookies().len()), (200, 0));
 }
