@@ -170,6 +170,25 @@ async fn all_sessions_end_only_with_the_password() {
 }
 
 #[tokio::test]
+async fn all_are_said_to_have_ended_only_if_they_have() {
+    let app = TestApp::start().await.with_user("jose").await;
+    for _ in 0..3 {
+        let another = app.log_in("jose").await;
+        let browser = Browser::logged_in(&app, "jose").await;
+        let csrf = browser.cookie("__Host-csrf_access_token");
+        let form = format!("scope=all&password={}&csrf_token={csrf}", PASSWORD.replace(' ', "+"));
+        let everywhere = browser.client.post(app.url("/account/logout")).header("cookie", browser.cookies()).body(form);
+        let everywhere = everywhere.header("content-type", "application/x-www-form-urlencoded").send();
+        // Meanwhile, while the password is checked, the session ends elsewhere.
+        let here = app.post("/logout").token(browser.cookie("__Host-access_token")).send();
+        let (everywhere, _) = tokio::join!(everywhere, here);
+        let location = everywhere.unwrap().headers().get("location").map(|to| to.to_str().unwrap().to_owned());
+        let is_live = app.get("/verify").token(&another.access).send().await.status == 204;
+        assert_eq!(location.as_deref() == Some("/account?out-all"), !is_live, "{location:?}");
+    }
+}
+
+#[tokio::test]
 async fn only_ones_own_sessions_can_be_ended() {
     let app = TestApp::start().await.with_user("jose").await.with_admin("boss").await;
     let boss = Browser::logged_in(&app, "boss").await;

@@ -256,10 +256,12 @@ async fn log_out(
             pages.api.record_logout(&ended.claims, scope, ended.sessions_ended, &client).await;
             visit.done(ended.into_cookies(), &to, body)
         }
-        Err(refused) if refused.status() == StatusCode::UNAUTHORIZED && !visit.wants_json => {
+        Err(refused) if refused.status() == StatusCode::UNAUTHORIZED && scope == Scope::This && !visit.wants_json => {
             // It had ended before; the cookies are of no use.
             visit.done(refused.into_cookies(), &to, body)
         }
+        // The others have not ended: the session has meanwhile, for example while the password was checked.
+        Err(refused) if refused.status() == StatusCode::UNAUTHORIZED => pages.refused(&visit, refused, Area::Account),
         Err(refused) => visit.notice(refused.into()),
     }
 }
