@@ -38,8 +38,9 @@ use super::{
 };
 use adieu::{Error, revocation::LogId};
 
-/// The timeout of connecting, and of connecting at the start.
-pub(super) const CONNECT: Duration = Duration::from_secs(2);
+/// The timeout of connecting, and of connecting at the start. Not less than any caller waits: on a busy machine, two TLS
+/// handshakes and proofs of the password take seconds, and a caller that connects has a limit of its own.
+pub(super) const CONNECT: Duration = Duration::from_secs(4);
 pub(super) const FIRST_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings of every connection. The isolation: a statement that has waited for the lock of the writers must see what was committed
