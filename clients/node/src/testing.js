@@ -41,13 +41,9 @@ export async function startServer({ settings = {}, capabilities = 'follow,revoke
     rmSync(folder, { recursive: true });
     throw error;
   });
-  const kill = () => server.process.kill('SIGKILL');
-  // If the tests end without `stop`.
-  process.once('exit', kill);
   const stop = async () => {
-    process.removeListener('exit', kill);
     const exit = once(server.process, 'exit');
-    if (kill()) await exit;
+    if (server.process.kill('SIGKILL')) await exit;
     rmSync(folder, { recursive: true, force: true });
   };
   const words = ['client', 'add', 'tests', '--capabilities', capabilities, '--json'];
@@ -85,6 +81,10 @@ export function environmentOf(data, settings) {
  */
 export async function spawnServer(binary, env) {
   const child = spawn(binary, ['serve'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  // If the tests end without ending it.
+  const kill = () => child.kill('SIGKILL');
+  process.once('exit', kill);
+  child.once('exit', () => process.removeListener('exit', kill));
   const lines = createInterface({ input: child.stdout });
   /** @type {string} */
   const url = await new Promise((resolve, reject) => {

@@ -1,8 +1,10 @@
 """The fixtures of the tests."""
 
+import contextlib
 import os
 import pickle
 import signal
+import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
@@ -103,6 +105,17 @@ def eventually(what: Callable[[], bool]) -> None:
         assert moment() < give_up_at, "it never was"
 
 
+@contextlib.contextmanager
+def ended_in_time(pid: int) -> Iterator[None]:
+    """Ends a child that hangs, perhaps before it has run any code of ours."""
+    timer = threading.Timer(TEST_TIMEOUT, os.kill, (pid, signal.SIGKILL))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def in_a_child(work: Callable[[], Any]) -> Any:
     """Runs the function in a forked child, which is ended if it hangs; returns its result."""
     reading, writing = os.pipe()
@@ -111,7 +124,6 @@ def in_a_child(work: Callable[[], Any]) -> Any:
         status = 1
         try:
             os.close(reading)
-            signal.alarm(int(TEST_TIMEOUT))
             with os.fdopen(writing, "wb") as pipe:
                 pickle.dump(work(), pipe)
             status = 0
@@ -120,7 +132,7 @@ def in_a_child(work: Callable[[], Any]) -> Any:
         finally:
             os._exit(status)
     os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
+    with ended_in_time(pid), os.fdopen(reading, "rb") as pipe:
         content = pipe.read()
-    assert os.waitpid(pid, 0)[1] == 0
+        assert os.waitpid(pid, 0)[1] == 0
     return pickle.loads(content)  # noqa: S301

@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import resource
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from adieu_server import Credentials, Server
-from conftest import TEST_TIMEOUT, eventually, in_a_child, new_id
+from conftest import TEST_TIMEOUT, ended_in_time, eventually, in_a_child, new_id
 from fake_node import a_node_that_answers
 from tcp_proxy import Proxy
 from test_https import a_certificate
@@ -179,7 +178,6 @@ def test_what_can_not_start_after_a_fork_starts_later(
             pid = os.fork()
             if pid == 0:
                 try:
-                    signal.alarm(int(TEST_TIMEOUT))
                     os.write(writing, pickle.dumps(child()))
                     os._exit(0)
                 finally:
@@ -187,9 +185,9 @@ def test_what_can_not_start_after_a_fork_starts_later(
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limit)
         os.close(writing)
-        with os.fdopen(reading, "rb") as pipe:
+        with ended_in_time(pid), os.fdopen(reading, "rb") as pipe:
             assert pickle.loads(pipe.read()) == [False, False]  # noqa: S301
-        assert os.waitpid(pid, 0)[1] == 0
+            assert os.waitpid(pid, 0)[1] == 0
         for blocklist, before in zip(blocklists, started_at, strict=True):
             # The news of a read that ended just before the fork is newer too.
             follower = blocklist._follower
@@ -207,7 +205,8 @@ def test_a_process_that_forks_all_the_time_stays_fresh(follow: Follow) -> None:
             pid = os.fork()
             if pid == 0:
                 os._exit(0)
-            os.waitpid(pid, 0)
+            with ended_in_time(pid):
+                os.waitpid(pid, 0)
             time.sleep(0.1)
             assert new_id() not in blocklist
         blocklist.close()

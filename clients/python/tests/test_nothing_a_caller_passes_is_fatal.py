@@ -13,7 +13,7 @@ import adieu_core
 import pytest
 from conftest import TEST_TIMEOUT
 from fake_node import a_node_that_answers
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adieu import Blocklist, InvalidClaimsError, TokenError, Verifier
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.pure
 EXAMPLES = int(os.environ.get("EXAMPLES", "500"))
 """How many examples each test tries."""
 
-fuzzed = settings(deadline=None, database=None, max_examples=EXAMPLES)
+fuzzed = settings(deadline=None, database=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 
 NOW = int(time.time())
 KEY = "k" * 64

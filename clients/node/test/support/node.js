@@ -83,7 +83,8 @@ export class Node {
   }
 
   async kill() {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    // It may not have started.
+    if (this.#process?.exitCode !== null || this.#process.signalCode !== null) return;
     const exit = once(this.#process, 'exit');
     this.#process.kill('SIGKILL');
     await exit;
@@ -244,7 +245,11 @@ export async function startService(t, node, { url, maxStaleness, staleTimeout = 
     env: { ADIEU_URL: url, ADIEU_CLIENT: name, ADIEU_SECRET: node.addClient(name), BOUND: `${maxStaleness}`, STALE_TIMEOUT: `${staleTimeout}` },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
-  t.after(() => service.kill('SIGKILL'));
+  const kill = () => service.kill('SIGKILL');
+  t.after(kill);
+  // A hook that fails before this one keeps it from running.
+  process.once('exit', kill);
+  service.once('exit', () => process.removeListener('exit', kill));
   const lines = createInterface({ input: service.stdout })[Symbol.asyncIterator]();
   await lines.next();
   const ask = async (/** @type {object} */ claims) => {

@@ -33,7 +33,7 @@ async fn a_logout_on_one_is_known_to_the_others() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(Redis::connect(&url).await.unwrap().sessions(None, 10).await.unwrap(), []);
 }
 

@@ -165,7 +165,7 @@ async fn a_follower_that_falls_silent_is_waited_out_within_the_bound() {
     let _ = app.read_feed(&client, "follower=accepting&max_staleness=4000&stale_policy=accept").await;
     let asked_at = Instant::now();
     let answer = app.post("/logout?wait=everywhere").token(&tokens.access).send().await;
-    assert!(asked_at.elapsed() < Duration::from_secs(7), "{:?}", asked_at.elapsed());
+    assert!(asked_at.elapsed() < Duration::from_secs(20), "{:?}", asked_at.elapsed());
     assert_eq!(everywhere(&answer), json!({ "acknowledged": 0, "waited_out": 1, "unbounded": 1 }));
 }
 

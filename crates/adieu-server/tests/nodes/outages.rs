@@ -95,11 +95,13 @@ async fn it_is_survived(mut engine: Engine) {
         let spare = node.log_in("jose").await;
         let mut load = load(&node);
         tokio::time::sleep(Duration::from_millis(500)).await;
+        let failing_at = Instant::now();
         engine.fail(fault).await;
         let failed_at = Instant::now();
 
         // The node accepts tokens until it is too stale, and then rejects them; a node with `stale_policy = accept` accepts them.
-        assert_eq!(node.verify(&live).await.0, 204, "{fault:?}");
+        let (status, _) = node.verify(&live).await;
+        assert!(status == 204 || failing_at.elapsed() > BOUND / 2, "{fault:?}: {status}");
         loop {
             let asked_at = failed_at.elapsed();
             let (status, _) = node.verify(&live).await;
