@@ -140,7 +140,8 @@ impl Outcome {
 
 fn run(seed: u64) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(World::new(seed).run())
+    // Inside, where the time is paused.
+    runtime.block_on(async { World::new(seed).run().await })
 }
 
 struct World {
