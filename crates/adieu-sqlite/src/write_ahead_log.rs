@@ -183,7 +183,8 @@ impl WriteAheadLog {
         let is_alone = commits <= 1
             && match (last, self.seen) {
                 (Some(seen), _) => seen.counts.checkpointed == counts.checkpointed,
-                (None, Some(seen)) => seen.is_followed_by(header.salts),
+                // Its own new log is in no file yet: whoever has moved it may have written it, too.
+                (None, Some(seen)) => counts.checkpointed == 0 && seen.is_followed_by(header.salts),
                 (None, None) => false,
             };
         if is_alone {

@@ -3,10 +3,14 @@
 
 use std::{path::Path, process::Command};
 
-use adieu::{Error, revocation::RevocationLog, session::SessionStore};
+use adieu::{
+    Error,
+    revocation::RevocationLog,
+    session::{Selection, SessionStore},
+};
 use adieu_conformance::{
     Storage,
-    sample::{read_all, session, token},
+    sample::{ending, read_all, session, token},
 };
 use adieu_sqlite::{Sqlite, rusqlite};
 
@@ -257,6 +261,24 @@ async fn one_that_another_process_has_made_smaller_is_used_on() {
     assert!(std::fs::metadata(&path).unwrap().len() < length);
     store.append(vec![token("and on")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0, ["before", "after", "and on"].map(token));
+}
+
+/// It begins the log anew and moves it into the file, while this process writes nothing.
+#[tokio::test]
+async fn one_whose_log_another_process_began_anew_is_used_on() {
+    let (_place, store, path) = begun().await;
+    store.create(session("ana")).await.unwrap();
+    let other = adieu_sqlite::rusqlite::Connection::open(&path).unwrap();
+    let checkpoint = "PRAGMA wal_checkpoint(PASSIVE)";
+    other.execute_batch(checkpoint).unwrap();
+    let nobody = session("nobody");
+    let nothing = || ending(Selection::Owned(nobody.id.clone(), nobody.subject.clone()));
+    assert!(store.end(nothing()).await.unwrap().is_none_or(|ended| ended.sessions == 0));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    other.execute_batch(&format!("UPDATE session SET last_seen_at = last_seen_at + 1; {checkpoint}")).unwrap();
+    assert!(store.end(nothing()).await.unwrap().is_none_or(|ended| ended.sessions == 0));
+    store.append(vec![token("and on")]).await.unwrap();
+    assert_eq!(read_all(&store, None).await.0, ["before", "and on"].map(token));
 }
 
 /// While the store is in use and undamaged: the recommended way to make a backup.
